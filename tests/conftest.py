@@ -1,0 +1,44 @@
+"""What all tests share: one thread each, property tests that CI can repeat, OpenGL that is never skipped in silence."""
+
+import os
+import subprocess
+import sys
+from functools import cache
+
+import hypothesis
+import pytest
+
+# Before torch is imported. Tests run in several processes and start more of their own.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["WANDB_MODE"] = "offline"  # no test uploads to the account of whoever runs it
+
+hypothesis.settings.register_profile("nav_meta", deadline=None, max_examples=50, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("nav_meta")
+
+OPENGL_MISSING = "OpenGL is missing"
+
+
+@cache
+def opengl_problem() -> str:
+    """Return why MiniWorld cannot draw here, or nothing. Importing it opens a context, hence the process of its own."""
+    probe = "import pyglet; pyglet.options['headless'] = True; import miniworld"
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
+    return result.stderr.strip().splitlines()[-1] if result.returncode else ""
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("opengl") and (problem := opengl_problem()):
+        stop = pytest.fail if os.environ.get("NAV_META_REQUIRE_OPENGL") == "1" else pytest.skip
+        stop(f"{OPENGL_MISSING}: {problem}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    skipped = [r for r in terminalreporter.getreports("skipped") if OPENGL_MISSING in str(r.longrepr)]
+    if skipped:
+        terminalreporter.section("OPENGL IS MISSING", red=True, bold=True)
+        for line in (
+            f"{len(skipped)} tests that hold the fast world against real MiniWorld were NOT run.",
+            skipped[0].longrepr[2],
+            "Debian and Ubuntu: apt-get install libgl1 libglu1-mesa libegl1 libgl1-mesa-dri",
+        ):
+            terminalreporter.line(line, red=True, bold=True)

@@ -1,0 +1,35 @@
+"""Every script explains itself, and says what it does not know."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
+
+
+def run(script: str, option: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, ROOT / "scripts" / script, option]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_there_are_scripts():
+    assert "train_nav.py" in SCRIPTS
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help(script):
+    result = run(script, "--help")
+    assert result.returncode == 0, result.stderr
+    assert "usage" in result.stdout.lower() and result.stderr == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_unknown_option(script):
+    result = run(script, "--no-such-option")
+    assert result.returncode != 0
+    assert "no-such-option" in result.stderr and "Traceback" not in result.stderr
