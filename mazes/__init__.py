@@ -1,0 +1,1 @@
+"""The world: procedurally generated MiniWorld mazes as batched CPU kernels. Imports nothing else of this project."""

@@ -1,0 +1,286 @@
+"""Maze layouts: (config, maze seed) -> `Layout`, a pure function.
+
+Geometry is MiniWorld's `Maze`: rooms are 3 m squares with 0.25 m gaps between them, and an opening between two rooms is as wide as the
+room. A layout therefore lives on a *cell grid* of (2 rows - 1) x (2 columns - 1) cells in which even indices are rooms and odd ones gaps, and a
+cell is either open or solid. x grows with the column (east), z with the row (south).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from mazes import seeds as rng
+from mazes.textures import BRICK, WALL_TEXTURES
+
+ROOM = 3.0
+"""Side of a room, metres (MiniWorld `Maze.room_size`)."""
+GAP = 0.25
+"""Distance between two rooms, metres (MiniWorld `Maze.gap_size`)."""
+PITCH = ROOM + GAP
+
+AGENT_RADIUS = 0.4
+"""MiniWorld `Agent.radius`, metres."""
+BOX_SIZE = 0.8
+"""Edge of the goal box, metres (MiniWorld `Box`)."""
+BOX_RADIUS = BOX_SIZE * np.sqrt(2) / 2
+"""MiniWorld `Box.radius`: half of the horizontal diagonal, metres."""
+
+KINDS = ("random", "imaze", "fixed")
+LANDMARKS = ("rooms", "none")
+STEP_SIZES = {"fast": (0.7, 45.0), "fine": (0.15, 15.0)}
+"""Forward step in metres and turn in degrees: MiniWorld's `MazeS3Fast` and its default."""
+
+_FIXED_SEED = np.uint64(2016)
+"""The one layout of the kinds `fixed` and `imaze` (landmarks) is that of this seed; the year of the paper."""
+
+
+@dataclass(frozen=True)
+class MazeConfig:
+    """Which mazes, and how one moves in them."""
+
+    kind: str = "random"
+    """random: a new layout for each seed; fixed: one random layout for ever, only the goal moves; imaze: the I-maze of Wang et al. (2016)."""
+    rows: int = 3
+    """Rows of rooms, 2 to 15 (always 3 in the I-maze)."""
+    columns: int = 3
+    """Columns of rooms, 2 to 15 (always 5 in the I-maze)."""
+    extra_openings: float = 0.1
+    """Share of the walls left between neighbouring rooms that are opened too, which makes loops."""
+    landmarks: str = "rooms"
+    """rooms: each room has its own wall texture; none: brick everywhere, as in MiniWorld."""
+    step_size: str = "fast"
+    """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees."""
+    respawn_distance: float = 2.5
+    """Smallest distance between the goal and the place where the agent is put, metres."""
+
+    def __post_init__(self) -> None:
+        """Check every option.
+
+        Raises:
+            ValueError: names the option and its range.
+        """
+        for name, options in (("kind", KINDS), ("landmarks", LANDMARKS), ("step_size", tuple(STEP_SIZES))):
+            if getattr(self, name) not in options:
+                raise ValueError(f"{name} must be one of {', '.join(options)}, not {getattr(self, name)!r}")
+        if self.kind == "imaze":
+            object.__setattr__(self, "rows", 3)
+            object.__setattr__(self, "columns", 5)
+        for name in ("rows", "columns"):
+            if not 2 <= getattr(self, name) <= 15:
+                raise ValueError(f"{name} must be between 2 and 15, not {getattr(self, name)}")
+        if not 0 <= self.extra_openings <= 1:
+            raise ValueError(f"extra_openings must be between 0 and 1, not {self.extra_openings}")
+        if not 2.0 <= self.respawn_distance <= 3.0:
+            raise ValueError(f"respawn_distance must be between 2 and 3 metres, not {self.respawn_distance}")
+
+    @property
+    def rooms(self) -> int:
+        """Number of rooms."""
+        return 9 if self.kind == "imaze" else self.rows * self.columns
+
+    @property
+    def forward_step(self) -> float:
+        """Length of a step forward, metres."""
+        return STEP_SIZES[self.step_size][0]
+
+    @property
+    def turn_step(self) -> float:
+        """Angle of a turn, radians; computed as MiniWorld does, so that headings agree to the last bit."""
+        return STEP_SIZES[self.step_size][1] * (np.pi / 180)
+
+    @property
+    def headings(self) -> int:
+        """Number of turns in a full circle."""
+        return round(360 / STEP_SIZES[self.step_size][1])
+
+    @property
+    def near(self) -> float:
+        """Distance below which the goal counts as reached, metres (`MiniWorldEnv.near`)."""
+        return BOX_RADIUS + AGENT_RADIUS + 1.1 * self.forward_step
+
+    @property
+    def visit_cap(self) -> int:
+        """Steps after which a visit counts as failed in an evaluation: 40 a room, at least 300.
+
+        The fine step size needs about 14/3 times as many actions for the same way, and gets as many more.
+        """
+        cap = max(300, 40 * self.rooms)
+        return cap if self.step_size == "fast" else cap * 14 // 3
+
+
+class Layout(NamedTuple):
+    """One maze; with a leading batch axis B on every field, a batch of mazes."""
+
+    open: np.ndarray
+    """bool [2 rows - 1, 2 columns - 1]: can one walk here."""
+    texture: np.ndarray
+    """uint8 [2 rows - 1, 2 columns - 1]: wall texture of each open cell, an index into `textures.WALL_TEXTURES`."""
+    goal: np.ndarray
+    """float64 [3]: x and z of the goal box in metres, and its heading in radians."""
+    start: np.ndarray
+    """bool [rows, columns]: rooms in which the agent may be put."""
+
+
+def generate(config: MazeConfig, seed: int) -> Layout:
+    """Return the maze of a seed."""
+    return Layout(*(field[0] for field in generate_batch(config, np.array([seed], dtype=np.uint64))))
+
+
+def generate_batch(config: MazeConfig, seeds: np.ndarray) -> Layout:
+    """Return the mazes of seeds uint64 [B], as a `Layout` with a leading axis B."""
+    layouts = empty_batch(config, len(seeds))
+    write_batch(config, seeds, layouts)
+    return layouts
+
+
+def empty_batch(config: MazeConfig, batch: int) -> Layout:
+    """Return a `Layout` of zeros with a leading axis of length `batch`."""
+    cells = (batch, 2 * config.rows - 1, 2 * config.columns - 1)
+    return Layout(
+        np.zeros(cells, np.bool_),
+        np.zeros(cells, np.uint8),
+        np.zeros((batch, 3)),
+        np.zeros((batch, config.rows, config.columns), np.bool_),
+    )
+
+
+def write_batch(config: MazeConfig, seeds: np.ndarray, layouts: Layout) -> None:
+    """Write the mazes of seeds uint64 [B] into existing arrays."""
+    _write_batch(
+        seeds,
+        KINDS.index(config.kind),
+        config.extra_openings,
+        config.landmarks == "rooms",
+        layouts.open,
+        layouts.texture,
+        layouts.goal,
+        layouts.start,
+    )
+
+
+@njit(nogil=True, cache=True)
+def _write_batch(seeds, kind, extra_openings, landmarks, open_, texture, goal, start):
+    for i in range(len(seeds)):
+        layout_seed = seeds[i] if kind == 0 else _FIXED_SEED
+        if kind == 1:
+            _open_imaze(open_[i], start[i])
+        else:
+            _open_random(layout_seed, extra_openings, open_[i], start[i])
+        _paint(layout_seed, landmarks, open_[i], texture[i])
+        _place_goal(seeds[i], kind == 1, open_[i], goal[i])
+
+
+@njit(nogil=True, cache=True)
+def _open_imaze(open_, start):
+    """A corridor of five rooms with an arm to either side at both ends; starts are between the junctions."""
+    open_[:] = False
+    open_[2, :] = True
+    open_[:, 0] = True
+    open_[:, 8] = True
+    start[:] = False
+    start[1, 1:4] = True
+
+
+@njit(nogil=True, cache=True)
+def _open_random(seed, extra_openings, open_, start):
+    """MiniWorld's recursive backtracker (depth first, neighbours in random order), then a share of the walls left."""
+    rows, columns = start.shape
+    key = rng.stream(seed, rng.LAYOUT)
+    counter = 0
+    open_[:] = False
+    start[:] = True
+    path = np.empty((rows * columns, 2), np.int64)
+    path[0] = 0
+    length = 1
+    open_[0, 0] = True
+    while length > 0:
+        r, c = path[length - 1]
+        # Drawing one unvisited neighbour at a time has the same distribution as shuffling all four beforehand.
+        options = 0
+        for side in range(4):
+            options += _unvisited(open_, r, c, side)
+        if options == 0:
+            length -= 1
+            continue
+        choice = rng.below(key, counter, options)
+        counter += 1
+        for side in range(4):
+            if _unvisited(open_, r, c, side):
+                if choice == 0:
+                    dr, dc = _step(side)
+                    open_[2 * r + dr, 2 * c + dc] = True
+                    open_[2 * (r + dr), 2 * (c + dc)] = True
+                    path[length, 0] = r + dr
+                    path[length, 1] = c + dc
+                    length += 1
+                    break
+                choice -= 1
+    for i in range(2 * rows - 1):
+        for j in range(2 * columns - 1):
+            if (i + j) % 2 == 1 and not open_[i, j]:
+                open_[i, j] = rng.uniform(key, counter) < extra_openings
+                counter += 1
+
+
+@njit(inline="always")
+def _step(side):
+    """Row and column offset of the neighbour on a side (0 east, 1 north, 2 west, 3 south)."""
+    return (side - 2) * (side % 2), (1 - side) * (1 - side % 2)
+
+
+@njit(inline="always")
+def _unvisited(open_, r, c, side):
+    dr, dc = _step(side)
+    i, j = 2 * (r + dr), 2 * (c + dc)
+    return 0 <= i < open_.shape[0] and 0 <= j < open_.shape[1] and not open_[i, j]
+
+
+@njit(nogil=True, cache=True)
+def _paint(seed, landmarks, open_, texture):
+    """Deal wall textures to rooms from a shuffled deck: none repeats before all have been used.
+
+    A gap has the texture of the room to its west or north, as MiniWorld's `connect_rooms(west or north room, other)`.
+    """
+    texture[:] = BRICK
+    if not landmarks:
+        return
+    key = rng.stream(seed, rng.TEXTURES)
+    deck = np.arange(len(WALL_TEXTURES))
+    left = 0
+    counter = 0
+    for i in range(0, open_.shape[0], 2):
+        for j in range(0, open_.shape[1], 2):
+            if open_[i, j]:
+                if left == 0:
+                    left = len(deck)
+                pick = rng.below(key, counter, left)
+                counter += 1
+                left -= 1
+                deck[pick], deck[left] = deck[left], deck[pick]
+                texture[i, j] = deck[left]
+    for i in range(open_.shape[0]):
+        for j in range(open_.shape[1]):
+            if i % 2 == 1 and j % 2 == 0:
+                texture[i, j] = texture[i - 1, j]
+            elif j % 2 == 1 and i % 2 == 0:
+                texture[i, j] = texture[i, j - 1]
+
+
+@njit(nogil=True, cache=True)
+def _place_goal(seed, imaze, open_, goal):
+    """Put the box at a uniformly random free place of a uniformly random room (of an arm in the I-maze)."""
+    key = rng.stream(seed, rng.GOAL)
+    if imaze:
+        arm = rng.below(key, 0, 4)
+        i = 4 * (arm // 2)
+        j = 8 * (arm % 2)
+    else:
+        i = 2 * rng.below(key, 0, (open_.shape[0] + 1) // 2)
+        j = 2 * rng.below(key, 1, (open_.shape[1] + 1) // 2)
+    # A room's middle square is always free: the box keeps its radius from all four sides, open or not, so that it never blocks an opening.
+    free = ROOM - 2 * BOX_RADIUS
+    goal[0] = j // 2 * PITCH + BOX_RADIUS + free * rng.uniform(key, 2)
+    goal[1] = i // 2 * PITCH + BOX_RADIUS + free * rng.uniform(key, 3)
+    goal[2] = np.pi * (2 * rng.uniform(key, 4) - 1)

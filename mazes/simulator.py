@@ -1,0 +1,122 @@
+"""How the agent moves: MiniWorld's rules, for a batch of mazes at once.
+
+A pose is (x, z, heading): metres and radians. Heading 0 looks along +x (east) and a left turn increases it, so the agent looks along
+(cos heading, -sin heading) in (x, z). A step forward that would bring the agent's circle into a wall or into the goal box is not made at all
+(`MiniWorldEnv.move_agent`, miniworld 2.1.0); there is no sliding.
+"""
+
+import numpy as np
+from numba import njit
+
+from mazes import seeds as rng
+from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, Layout, MazeConfig
+
+ACTIONS = ("turn left", "turn right", "forward")
+TURN_LEFT, TURN_RIGHT, FORWARD = range(3)
+
+
+def step(config: MazeConfig, layouts: Layout, poses: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """Make one action in each of B mazes.
+
+    Args:
+        config: step sizes.
+        layouts: B mazes.
+        poses: float64 [B, 3], changed in place.
+        actions: int64 [B], indices into `ACTIONS`.
+
+    Returns:
+        bool [B]: is the agent near the goal now (`MiniWorldEnv.near`).
+    """
+    found = np.empty(len(poses), np.bool_)
+    _step_batch(layouts.open, layouts.goal, poses, actions, config.forward_step, config.turn_step, config.near, found)
+    return found
+
+
+def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.ndarray) -> np.ndarray:
+    """Return the poses float64 [B, 3] at which visits int [B] of the mazes of `seeds` uint64 [B] begin.
+
+    A pure function of the maze seed and the number of the visit: whatever an agent did before, its k-th visit begins where every other
+    agent's does. Uniform over free places of the start rooms at least `config.respawn_distance` from the goal.
+    """
+    poses = np.empty((len(seeds), 3))
+    _spawn_batch(layouts.open, layouts.start, layouts.goal, seeds, visits, config.respawn_distance, poses)
+    return poses
+
+
+@njit(nogil=True, cache=True)
+def _step_batch(open_, goal, poses, actions, forward_step, turn_step, near, found):
+    for b in range(len(poses)):
+        found[b] = move(open_[b], goal[b], poses[b], actions[b], forward_step, turn_step, near)
+
+
+@njit(nogil=True, cache=True)
+def move(open_, goal, pose, action, forward_step, turn_step, near):
+    """Make one action in one maze; changes `pose`, returns whether the goal is near."""
+    if action == FORWARD:
+        x = pose[0] + np.cos(pose[2]) * forward_step
+        z = pose[1] - np.sin(pose[2]) * forward_step
+        if is_free(open_, x, z, AGENT_RADIUS) and np.hypot(x - goal[0], z - goal[1]) >= AGENT_RADIUS + BOX_RADIUS:
+            pose[0] = x
+            pose[1] = z
+    elif action == TURN_LEFT:
+        pose[2] += turn_step
+    else:
+        pose[2] -= turn_step
+    return np.hypot(pose[0] - goal[0], pose[1] - goal[1]) < near
+
+
+@njit(inline="always")
+def cell_of(x):
+    """Return the index along one axis of the cell that holds a coordinate: even in a room, odd in a gap."""
+    k = np.int64(np.floor(x / PITCH))
+    return 2 * k + np.int64(x - k * PITCH >= ROOM)
+
+
+@njit(inline="always")
+def low_edge(i):
+    """Return the coordinate in metres at which cell i begins along an axis."""
+    return i // 2 * PITCH + (i % 2) * ROOM
+
+
+@njit(inline="always")
+def is_open(open_, i, j):
+    """Return whether cell (i, j) is open; everything outside of the maze is solid."""
+    return 0 <= i < open_.shape[0] and 0 <= j < open_.shape[1] and open_[i, j]
+
+
+@njit(nogil=True, cache=True)
+def is_free(open_, x, z, radius):
+    """Return whether a circle of less than half a room's side in radius keeps clear of all walls.
+
+    MiniWorld asks for the distance to wall segments; the distance to the solid cells they enclose is the same for a point outside them, and walls are
+    so thin that no step ends further than a radius inside one.
+    """
+    i0, i1 = cell_of(z - radius), cell_of(z + radius)
+    j0, j1 = cell_of(x - radius), cell_of(x + radius)
+    for i in range(i0, i1 + 1):
+        for j in range(j0, j1 + 1):
+            if not is_open(open_, i, j):
+                dz = max(low_edge(i) - z, 0.0, z - low_edge(i + 1))
+                dx = max(low_edge(j) - x, 0.0, x - low_edge(j + 1))
+                if np.sqrt(dx * dx + dz * dz) < radius:
+                    return False
+    return True
+
+
+@njit(nogil=True, cache=True)
+def _spawn_batch(open_, start, goal, seeds, visits, distance, poses):
+    for b in range(len(seeds)):
+        key = rng.stream(rng.stream(seeds[b], rng.SPAWN), visits[b])
+        rows, columns = start[b].shape
+        counter = 0
+        while True:
+            r = rng.below(key, counter, rows)
+            c = rng.below(key, counter + 1, columns)
+            x = c * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 2)
+            z = r * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 3)
+            counter += 4
+            if start[b, r, c] and np.hypot(x - goal[b, 0], z - goal[b, 1]) >= distance and is_free(open_[b], x, z, AGENT_RADIUS):
+                break
+        poses[b, 0] = x
+        poses[b, 1] = z
+        poses[b, 2] = np.pi * (2 * rng.uniform(key, counter) - 1)
