@@ -1,7 +1,7 @@
 #!/bin/sh
 # Brings the system packages that pip cannot: python3-venv, and the libraries of opencv (libGL, GLib) and MiniWorld
-# (libGL, libGLU, libEGL and a driver). Uses apt where it may, otherwise says what is missing. Always exits 0: training
-# needs no OpenGL. Usage: install_system.sh [PYTHON]
+# (libGL, libGLU, libEGL and a driver, FreeType). Uses apt where it may, otherwise says what is missing. Always exits 0:
+# training needs no OpenGL. Usage: install_system.sh [PYTHON]
 PATH="$PATH:/usr/sbin:/sbin"
 command -v ldconfig >/dev/null || exit 0 # not Linux
 
@@ -14,6 +14,7 @@ need libgl1 libGL.so.1
 need libglu1-mesa libGLU.so.1
 need libegl1 libEGL.so.1
 need libglib2.0-0 libgthread-2.0.so.0
+need libfreetype6 libfreetype.so.6
 ls /usr/lib*/dri/*_dri.so /usr/lib/*/dri/*_dri.so 2>/dev/null | grep -q . || missing="$missing libgl1-mesa-dri"
 [ -n "$missing" ] || exit 0
 

@@ -21,7 +21,12 @@ OPENGL_MISSING = "OpenGL is missing"
 @cache
 def opengl_problem() -> str:
     """Return why MiniWorld cannot draw here, or nothing. Importing it opens a context, hence the process of its own."""
-    probe = "import pyglet; pyglet.options['headless'] = True; import miniworld"
+    probe = """
+import pyglet
+pyglet.options["headless"] = True
+import gymnasium, miniworld
+gymnasium.make("MiniWorld-MazeS2-v0").reset()
+"""
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
     return result.stderr.strip().splitlines()[-1] if result.returncode else ""
 
@@ -39,6 +44,6 @@ def pytest_terminal_summary(terminalreporter):
         for line in (
             f"{len(skipped)} tests that hold the fast world against real MiniWorld were NOT run.",
             skipped[0].longrepr[2],
-            "Debian and Ubuntu: apt-get install libgl1 libglu1-mesa libegl1 libgl1-mesa-dri",
+            "Debian and Ubuntu, as root: sh scripts/install_system.sh",
         ):
             terminalreporter.line(line, red=True, bold=True)
