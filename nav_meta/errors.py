@@ -1,0 +1,49 @@
+"""What a person did or can mend is said in one sentence; everything else keeps its traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+# The system's answers that a person can mend, in words that say how.
+_REASONS = {
+    errno.ENOSPC: "the disk is full, free some space",
+    errno.EDQUOT: "the disk quota is used up, free some space",
+    errno.EFBIG: "the file would grow past the allowed size, raise the limit (ulimit -f)",
+    errno.EACCES: "permission denied, choose a place you may use",
+    errno.EPERM: "permission denied, choose a place you may use",
+    errno.EROFS: "the file system is read-only, choose another place",
+}
+
+
+class UserError(Exception):
+    """One sentence for the person at the terminal: what is wrong and what to do."""
+
+
+def reason(error: OSError) -> str:
+    """Why the system refused, without errno numbers."""
+    return _REASONS.get(error.errno, error.strerror or str(error))
+
+
+def exit_on_user_error(main: Callable[[], object]) -> int:
+    """Run `main` and return the exit code: `sys.exit(exit_on_user_error(main))` ends every script.
+
+    0 when `main` returns; 2 and one line `error: ...` on stderr for a `UserError` or a full, forbidden or read-only
+    disk; 130 for Ctrl-C. Other exceptions pass through: they are ours to mend, and the traceback is needed for it.
+    """
+    try:
+        main()
+    except UserError as error:
+        text = str(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in _REASONS:
+            raise
+        text = f"{error.filename or 'writing failed'}: {reason(error)}"
+    else:
+        return 0
+    print("error:", " ".join(text.splitlines()), file=sys.stderr)
+    return 2

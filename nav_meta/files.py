@@ -1,0 +1,35 @@
+"""Writing a small file so that a reader, a crash or a full disk never sees half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from nav_meta.errors import UserError, reason
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write `data` to `path`, making its folders: whatever happens, the file is the whole new one or the whole old one.
+
+    Raises UserError, with the temporary file removed, when the disk is full or the place is not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")  # the same folder: a rename is atomic only within one file system
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # before the rename: else a power cut may leave the new name on an empty file
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the rename itself
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {reason(error)}; what was there before is untouched.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+import errno
+import os
+
+import pytest
+
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.files import write_atomically
+
+
+def raiser(error):
+    def call(*_):
+        raise error
+
+    return call
+
+
+def test_success_is_exit_code_zero(capsys):
+    assert exit_on_user_error(lambda: None) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("no such maze: use 2 to 15 rooms."), 2, "error: no such maze: use 2 to 15 rooms.\n"),
+        (UserError("two\nlines"), 2, "error: two lines\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (OSError(errno.ENOSPC, "x", "/a/file"), 2, "error: /a/file: the disk is full, free some space\n"),
+        (OSError(errno.ENOSPC, "x"), 2, "error: writing failed: the disk is full, free some space\n"),
+        (OSError(errno.EACCES, "x", "/a"), 2, "error: /a: permission denied, choose a place you may use\n"),
+        (OSError(errno.EROFS, "x", "/a"), 2, "error: /a: the file system is read-only, choose another place\n"),
+    ],
+)
+def test_one_line_and_exit_code(error, code, line, capsys):
+    assert exit_on_user_error(raiser(error)) == code
+    assert capsys.readouterr() == ("", line)
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.EPIPE, "broken pipe"), SystemExit(3)])
+def test_other_errors_keep_their_traceback(error):
+    with pytest.raises(type(error)):
+        exit_on_user_error(raiser(error))
+
+
+def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(path.parent) == ["file"]
+
+
+def test_write_atomically_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"one")
+    monkeypatch.setattr(os, "fsync", raiser(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"two")
+    assert path.read_bytes() == b"one"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_write_below_a_file_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot write .*file/x"):
+        write_atomically(tmp_path / "file" / "x", b"")
