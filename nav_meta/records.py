@@ -1,0 +1,147 @@
+"""A run's own record: `config.json` and `metrics.jsonl`, the record of truth that plots and tables are made from.
+
+One JSON object a line: "step" (environment steps, never falling) and the metrics of that moment. Write the rows of a
+step before its checkpoint: a resumed run drops the rows newer than the checkpoint and writes them again, so the file
+becomes that of a run never stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nav_meta.errors import UserError, reason
+from nav_meta.files import write_atomically
+from nav_meta.tracking import Tracker
+
+CONFIG = "config.json"
+METRICS = "metrics.jsonl"
+
+
+class Record:
+    """The open record of one run; every row goes to W&B too.
+
+    Raises UserError when a new run is given a folder that already holds one, when `resume=True` finds none or one with
+    another config, and when the disk is full or not writable.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], tracker: Tracker, *, resume: bool = False) -> None:
+        folder = Path(folder)
+        config = json.loads(json.dumps(config, default=str))  # as it reads back: tuples are lists, paths are strings
+        if resume:
+            _require_same(folder, read_config(folder), config)
+        elif (folder / CONFIG).exists() or (folder / METRICS).exists():
+            raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
+        else:
+            text = json.dumps({"git_commit": git_commit(Path(__file__).parent), "config": config}, indent=2)
+            write_atomically(folder / CONFIG, text.encode() + b"\n")
+        self._tracker = tracker
+        self._path = folder / METRICS
+        try:
+            self.truncate_after(math.inf)  # a line half written at kill -9
+            self._file = open(self._path, "ab", buffering=0)  # unbuffered: a row is in the file once write returns
+        except OSError as error:
+            raise UserError(f"cannot write {self._path}: {reason(error)}.") from error
+
+    def write(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Append the numbers of one moment; NaN and infinities become null. Raises UserError when the disk refuses."""
+        row = {key: _plain(value) for key, value in metrics.items()}
+        line = (json.dumps({"step": step, **row}, allow_nan=False) + "\n").encode()
+        size = os.fstat(self._file.fileno()).st_size
+        try:
+            while line:
+                line = line[self._file.write(line) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(size)
+            raise UserError(f"cannot write {self._path}: {reason(error)}, then continue with --resume.") from error
+        self._tracker.log(step, row)
+
+    def truncate_after(self, step: float) -> None:
+        """Drop the rows newer than `step`, the checkpoint's, and a last line without an end."""
+        # Steps never fall, so the rows to keep are the file's beginning: one system call cuts it, and needs no space.
+        kept = max((end for end, row in _rows(self._path) if row["step"] <= step), default=0)
+        with open(self._path, "ab") as file:
+            file.truncate(kept)
+
+    def close(self) -> None:
+        """No more rows will come."""
+        self._file.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of a run, oldest first, null read as NaN; none if nothing was written. Raises UserError when damaged."""
+    return [
+        {key: math.nan if value is None else value for key, value in row.items()}
+        for _, row in _rows(Path(folder) / METRICS)
+    ]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration a run was started with. Raises UserError when the folder holds no run."""
+    path = Path(folder) / CONFIG
+    try:
+        return json.loads(path.read_text())["config"]
+    except OSError as error:
+        raise UserError(f"{folder} holds no run that can be read: {CONFIG}: {reason(error)}.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: restore it, or start a new run.") from error
+
+
+def git_commit(path: Path) -> str | None:
+    """The commit of the repository around `path`, plus "-dirty" when tracked files differ; None where there is none."""
+    command = ["git", "-C", str(path), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each whole line of a metrics file as (the offset behind it, its object)."""
+    end = 0
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            return
+        end += len(line)
+        try:
+            row = json.loads(line)
+            row["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged in line {number}: mend or delete that line.") from error
+        yield end, row
+
+
+def _plain(value: Any) -> int | float | None:
+    """A Python number from a number, array scalar or tensor scalar; None for NaN and infinities, which JSON has not."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _require_same(folder: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
+    stored, given = _flat(stored), _flat(given)
+    for name in sorted(stored.keys() | given.keys()):
+        if stored.get(name) != given.get(name):
+            raise UserError(
+                f"{folder} was started with {name} = {stored.get(name)}, not {given.get(name)}: "
+                "continue it with the same options, or start a new run."
+            )
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested options by their dotted names."""
+    flat = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,170 @@
+import json
+import math
+import os
+import resource
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from nav_meta.errors import UserError
+from nav_meta.records import Record, git_commit, read_config, read_metrics
+
+
+class Rows:
+    """A tracker that keeps what it is given."""
+
+    def __init__(self):
+        self.rows = []
+
+    def log(self, step, metrics):
+        self.rows.append((step, metrics))
+
+
+@pytest.fixture
+def start():
+    opened = []
+
+    def open_record(folder, config=None, **options):
+        opened.append(Record(folder, config or {"seed": 1}, Rows(), **options))
+        return opened[-1]
+
+    yield open_record
+    for record in opened:
+        record.close()
+
+
+def test_rows_are_strict_json_on_disk_at_once(tmp_path, start):
+    record = start(tmp_path / "run")
+    record.write(8, {"loss": 0.5, "count": 3, "numpy": np.float32(0.25), "tensor": torch.tensor(2.0)})
+    record.write(16, {"loss": math.nan, "reward": math.inf, "none": None})
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line, parse_constant=refuse) for line in lines] == [
+        {"step": 8, "loss": 0.5, "count": 3, "numpy": 0.25, "tensor": 2.0},
+        {"step": 16, "loss": None, "reward": None, "none": None},
+    ]
+    assert math.isnan(read_metrics(tmp_path / "run")[1]["loss"])
+
+
+def test_rows_go_to_the_tracker(tmp_path):
+    rows = Rows()
+    record = Record(tmp_path, {}, rows)
+    record.write(1, {"loss": np.float64(2.0)})
+    record.close()
+    assert rows.rows == [(1, {"loss": 2.0})]
+
+
+def test_stopped_and_resumed_equals_never_stopped(tmp_path, start):
+    def rows(record, first, last):
+        for step in range(first, last + 1):
+            record.write(step, {"loss": 1 / step})
+            if step % 2 == 0:
+                record.write(step, {"latency/first": step})
+
+    rows(start(tmp_path / "whole"), 1, 9)
+    rows(start(tmp_path / "stopped"), 1, 7)
+    path = tmp_path / "stopped" / "metrics.jsonl"
+    with open(path, "ab") as file:
+        file.write(b'{"step": 8, "lo')  # kill -9 in the middle of a row
+    resumed = start(tmp_path / "stopped", resume=True)
+    assert [row["step"] for row in read_metrics(tmp_path / "stopped")] == [1, 2, 2, 3, 4, 4, 5, 6, 6, 7]
+    resumed.truncate_after(4)
+    rows(resumed, 5, 9)
+    assert path.read_bytes() == (tmp_path / "whole" / "metrics.jsonl").read_bytes()
+
+
+def test_truncate_to_before_the_first_row(tmp_path, start):
+    record = start(tmp_path)
+    record.write(5, {"loss": 1})
+    record.truncate_after(0)
+    record.write(6, {"loss": 2})
+    assert read_metrics(tmp_path) == [{"step": 6, "loss": 2}]
+
+
+def test_full_disk_is_one_sentence_and_loses_nothing(tmp_path, start):
+    record = start(tmp_path)
+    record.write(1, {"loss": 1.0})
+    # A limit on the file's size stands in for the full disk: the system takes a part of the row and then refuses.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, hard))
+    try:
+        with pytest.raises(UserError, match="cannot write .*metrics.jsonl: .*continue with --resume"):
+            record.write(2, {"loss": 2.0})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+
+
+def test_a_damaged_line_is_named(tmp_path, start):
+    start(tmp_path).write(1, {"loss": 1.0})
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('garbage\n{"step": 3}\n')
+    with pytest.raises(UserError, match="damaged in line 2"):
+        read_metrics(tmp_path)
+    with pytest.raises(UserError, match="damaged in line 2"):
+        start(tmp_path, resume=True)
+    assert "garbage" in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_no_rows(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+def test_config_is_kept_with_the_commit(tmp_path, start):
+    start(tmp_path, {"seed": 1, "maze": {"kind": "random", "size": (3, 3)}})
+    assert read_config(tmp_path) == {"seed": 1, "maze": {"kind": "random", "size": [3, 3]}}
+    assert "git_commit" in json.loads((tmp_path / "config.json").read_text())
+
+
+def test_a_new_run_never_overwrites_another(tmp_path, start):
+    start(tmp_path).write(1, {"loss": 1.0})
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+    with pytest.raises(UserError, match="holds a run: continue it with --resume"):
+        start(tmp_path, {"seed": 2})
+    assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
+
+
+def test_resume_wants_the_same_config(tmp_path, start):
+    start(tmp_path, {"seed": 1, "maze": {"rows": 3, "size": (3, 3)}})
+    start(tmp_path, {"seed": 1, "maze": {"rows": 3, "size": (3, 3)}}, resume=True)
+    with pytest.raises(UserError, match="was started with maze.rows = 3, not 4"):
+        start(tmp_path, {"seed": 1, "maze": {"rows": 4, "size": (3, 3)}}, resume=True)
+
+
+def test_resume_without_a_run_or_with_a_damaged_config(tmp_path, start):
+    with pytest.raises(UserError, match="holds no run"):
+        start(tmp_path / "none", resume=True)
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        start(tmp_path, resume=True)
+
+
+def test_unwritable_folder(tmp_path, start):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot write"):
+        start(tmp_path / "file" / "run")
+
+
+def test_git_commit(tmp_path, monkeypatch):
+    assert git_commit(tmp_path) is None
+
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-m", "one")
+    git("tag", "v1")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "file").write_text("two")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+    monkeypatch.setenv("PATH", "")
+    assert git_commit(tmp_path) is None
