@@ -27,7 +27,7 @@ class Progress:
         self._latest: dict[str, float] = {}
         self._printed = -_PLAIN_SECONDS
         self._console = Console(stderr=True, highlight=False)
-        self._bar = Bar(BarColumn(), TextColumn("{task.description}"), console=self._console)
+        self._bar = Bar(BarColumn(10), TextColumn("{task.description}"), console=self._console)
         self._task = self._bar.add_task("starting", total=total_steps)
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class Progress:
             self._bar.update(self._task, completed=step, description=self._line(step))
         elif now - self._printed >= _PLAIN_SECONDS or step >= self._total:
             self._printed = now
-            print(self._line(step), file=sys.stderr, flush=True)
+            print(f"step {step:,}  {self._line(step)}", file=sys.stderr, flush=True)
 
     def message(self, text: str) -> None:
         """A line that stays."""
@@ -59,11 +59,12 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     def _line(self, step: int) -> str:
-        parts = [f"{step:,} of {self._total:,} steps ({step / self._total:.0%})"]
+        """All of it in 80 columns, with a bar of 10 before it."""
+        parts = [f"{step / self._total:.0%}"]
         (start, first), (end, _) = self._times[0], self._times[-1]
         if step > first and end > start:
             speed = (step - first) / (end - start)
             left = int(max(0, self._total - step) / speed)
             parts += [f"{speed:,.0f} steps/s", f"{left // 60}:{left % 60:02d} left"]
-        parts += [f"{name} {self._latest[key]:.2f}" for key, name in SHOWN.items() if key in self._latest]
+        parts += [f"{name} {self._latest[key]:.1f}" for key, name in SHOWN.items() if key in self._latest]
         return "  ".join(parts)
