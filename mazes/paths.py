@@ -3,11 +3,13 @@
 All four move as the simulator moves; none of them is ever seen by an agent.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
 from mazes.layout import AGENT_RADIUS, GAP, PITCH, Layout, MazeConfig
-from mazes.simulator import is_free
+from mazes.simulator import FORWARD, TURN_LEFT, TURN_RIGHT, is_free
 
 _TOLERANCE = 0.01
 """The steps-to-go field has converged when no value falls by more than this."""
@@ -184,3 +186,142 @@ def _look_up(fields, poses, spacing, turn_step, steps):
         h = int(turns) % headings
         right, left = _between(fields[b], row, column, h), _between(fields[b], row, column, (h + 1) % headings)
         steps[b] = (1 - part) * right + part * left
+
+
+def oracle_steps(config: MazeConfig, layouts: Layout, poses: np.ndarray) -> np.ndarray:
+    """Return the fewest actions from poses float64 [B, 3] until the goal is near, int32 [B]; 0 where it already is.
+
+    Breadth-first search over the poses that the simulator would give. Two of them that share a heading and a cell of a
+    position grid finer than a step count as one. Where the goal cannot be reached the result is -1.
+    """
+    steps = np.empty(len(poses), np.int32)
+    _oracle_steps(layouts.open, layouts.goal, poses, _motion(config), _grid(config, 0), steps)
+    return steps
+
+
+def oracle_actions(config: MazeConfig, layout: Layout, pose: np.ndarray) -> np.ndarray:
+    """Return the actions int64 [n] of a shortest way from a pose float64 [3] to the goal of one maze: `oracle_steps`."""
+    return _oracle_actions(layout.open, layout.goal, pose, _motion(config), _grid(config, 0))
+
+
+class _Motion(NamedTuple):
+    """How an agent moves."""
+
+    forward_step: float
+    turn_step: float
+    headings: int
+    near: float
+    cell: float
+
+
+def _motion(config: MazeConfig) -> _Motion:
+    cell = config.forward_step / (7 if config.step_size == "fast" else 2)
+    return _Motion(config.forward_step, config.turn_step, config.headings, config.near, cell)
+
+
+def _grid(config: MazeConfig, margin: int) -> tuple[int, int]:
+    cell = _motion(config).cell
+    return tuple(int((n + 2 * margin) * PITCH / cell) + 1 for n in (config.rows, config.columns))
+
+
+class _Search(NamedTuple):
+    """The states of a breadth-first search, in the order in which they were met."""
+
+    places: np.ndarray
+    """float64 [states, 2]: x and z, metres."""
+    turns: np.ndarray
+    """int16 [states]: left turns since the start, modulo a full circle."""
+    parents: np.ndarray
+    """int32 [states]: the state from which one was reached."""
+    met: np.ndarray
+    """int32 [headings, rows, columns]: the number of the last search that met this cell of the grid."""
+    number: np.ndarray
+    """int32 [1]: how many searches there have been. Counting on forgets all of `met` without touching it."""
+
+
+@njit(nogil=True, cache=True)
+def _new_search(grid, headings):
+    states = grid[0] * grid[1] * headings
+    return _Search(
+        np.empty((states, 2)),
+        np.empty(states, np.int16),
+        np.empty(states, np.int32),
+        np.zeros((headings, grid[0], grid[1]), np.int32),
+        np.zeros(1, np.int32),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _oracle_steps(open_, goal, poses, motion, grid, steps):
+    search = _new_search(grid, motion.headings)
+    for b in range(len(poses)):
+        steps[b] = _depth(search, _find(search, open_[b], poses[b], goal[b], motion))
+
+
+@njit(nogil=True, cache=True)
+def _oracle_actions(open_, goal, pose, motion, grid):
+    search = _new_search(grid, motion.headings)
+    return _actions(search, _find(search, open_, pose, goal, motion), motion.headings)
+
+
+@njit(nogil=True, cache=True)
+def _find(search, open_, pose, goal, motion):
+    """Search breadth first until the goal is near; return the number of the state where it is, or -1."""
+    places, turns, parents, met, number = search
+    number[0] += 1
+    cos = np.cos(pose[2] + motion.turn_step * np.arange(motion.headings)) * motion.forward_step
+    sin = np.sin(pose[2] + motion.turn_step * np.arange(motion.headings)) * motion.forward_step
+    places[0] = pose[:2]
+    turns[0] = 0
+    parents[0] = -1
+    if np.hypot(pose[0] - goal[0], pose[1] - goal[1]) < motion.near:
+        return 0
+    met[0, int(pose[1] / motion.cell), int(pose[0] / motion.cell)] = number[0]
+    first, count = 0, 1
+    while first < count:
+        for action in range(3):
+            x, z, h = places[first, 0], places[first, 1], turns[first]
+            if action == FORWARD:
+                x, z = x + cos[h], z - sin[h]
+                # A step from where the goal is not near never ends inside of the box.
+                if not is_free(open_, x, z, AGENT_RADIUS):
+                    continue
+            elif action == TURN_LEFT:
+                h = h + 1 if h + 1 < motion.headings else 0
+            else:
+                h = h - 1 if h > 0 else motion.headings - 1
+            row, column = int(z / motion.cell), int(x / motion.cell)
+            if met[h, row, column] == number[0]:
+                continue
+            met[h, row, column] = number[0]
+            places[count, 0] = x
+            places[count, 1] = z
+            turns[count] = h
+            parents[count] = first
+            if action == FORWARD and np.hypot(x - goal[0], z - goal[1]) < motion.near:
+                return count
+            count += 1
+        first += 1
+    return -1
+
+
+@njit(nogil=True, cache=True)
+def _depth(search, state):
+    """Return how many actions led to a state, -1 for no state."""
+    depth = -1
+    while state >= 0:
+        depth += 1
+        state = search.parents[state]
+    return depth
+
+
+@njit(nogil=True, cache=True)
+def _actions(search, state, headings):
+    """Return the actions that led to a state, int64 [n]."""
+    actions = np.empty(max(_depth(search, state), 0), np.int64)
+    for n in range(len(actions) - 1, -1, -1):
+        parent = search.parents[state]
+        turned = (search.turns[state] - search.turns[parent]) % headings
+        actions[n] = FORWARD if turned == 0 else TURN_LEFT if turned == 1 else TURN_RIGHT
+        state = parent
+    return actions
