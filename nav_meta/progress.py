@@ -36,7 +36,8 @@ class Progress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show the run at `step`; of `metrics` those in SHOWN, each kept until it comes again."""
