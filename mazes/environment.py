@@ -1,0 +1,242 @@
+"""The thin stateful shell around layouts, simulator and renderer: episodes, visits and respawns in a batch of mazes.
+
+An *episode* is spent in one maze. It is a series of *visits*: the agent is put at a random free place, searches for the goal, is told so by a
+reward of 1 when it gets there, and is put somewhere else at once. Layout, landmarks and goal stay for the whole episode.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mazes import paths, renderer, simulator
+from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch
+from mazes.seeds import split_seeds
+
+Renderer = Callable[..., np.ndarray]
+"""(layouts, poses, height, width) -> uint8 [B, height, width, 3]."""
+
+GOAL_REWARD = 1.0
+
+
+class TimeStep(NamedTuple):
+    """What an agent is told at one moment, for a batch of B environments. Every task speaks in these."""
+
+    observation: np.ndarray
+    """uint8 [B, H, W, 3] pictures, or float32 [B, F] features."""
+    prev_action: np.ndarray
+    """int64 [B]: the action that led here; 0 at the first step of an episode, where `first` tells that there was none."""
+    prev_reward: np.ndarray
+    """float32 [B]: the reward that action was paid."""
+    first: np.ndarray
+    """bool [B]: a new episode begins, memory is zeroed before this observation is read."""
+    discount: np.ndarray
+    """float32 [B]: 0 where the value of what follows must not flow back over this moment, else 1."""
+    visit: np.ndarray
+    """int32 [B]: visits ended so far in this episode. Never shown to the net."""
+
+
+class Hints(NamedTuple):
+    """Signals for the learner alone; the agent never sees them."""
+
+    bonus: np.ndarray
+    """float32 [B]: added to the reward that the learner maximises."""
+    target: np.ndarray
+    """float32 [B, K]: what the auxiliary head should say at this moment."""
+    known: np.ndarray
+    """bool [B]: could it be known by now?"""
+
+
+class Ended(NamedTuple):
+    """The visits that the last step ended, E of them."""
+
+    index: np.ndarray
+    """int64 [E]: rows of the batch."""
+    visit: np.ndarray
+    """int32 [E]: which visit of its episode it was, from 0."""
+    latency: np.ndarray
+    """int32 [E]: steps it took."""
+    found: np.ndarray
+    """bool [E]: False when it was given up at the cap."""
+
+
+class MazeEnvironment:
+    """B mazes at once.
+
+    `step` never begins a new episode; `renew` does, for all that are over. So a learner decides where resets fall, and still sees the state an
+    episode ended in. An episode is over after `episode_steps` steps, or after `visits` visits.
+    """
+
+    actions = len(simulator.ACTIONS)
+    hint_size = 3
+    """Length of `Hints.target`: the goal ahead, to the right, and its distance, in units of `HINT_SCALE` metres."""
+
+    def __init__(
+        self,
+        config: MazeConfig,
+        batch: int,
+        *,
+        height: int = 30,
+        width: int = 40,
+        seeds: Callable[[int, int], int] | None = None,
+        episode_steps: int | None = None,
+        visits: int | None = None,
+        visit_cap: int | None = None,
+        phases: np.ndarray | None = None,
+        shaping: float = 0.0,
+        render: Renderer = renderer.render,
+    ) -> None:
+        """Begin the first episodes.
+
+        Args:
+            config: which mazes.
+            batch: number of environments B.
+            height: rows of the picture.
+            width: columns of the picture.
+            seeds: (row of the batch, number of its episode) -> maze seed; by default the training split's, each maze used once.
+            episode_steps: steps of an episode; None: no limit.
+            visits: visits of an episode; None: no limit.
+            visit_cap: steps after which a visit is given up; None: never.
+            phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
+            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on; 0 also spares its computation.
+            render: what draws the pictures.
+        """
+        self.config = config
+        self.batch = batch
+        self.observation_shape = (height, width, 3)
+        self.episode_steps = episode_steps
+        self.visits = visits
+        self.visit_cap = visit_cap
+        self._seed_of = seeds or (lambda row, episode: int(split_seeds("train", episode * batch + row, 1)[0]))
+        self._shaping = shaping
+        self._render = render
+        self.layouts: Layout = empty_batch(config, batch)
+        self._fields = paths.empty_fields(config, batch) if shaping else None
+        self.seeds = np.zeros(batch, np.uint64)
+        self.episode = np.full(batch, -1, np.int64)
+        self.episode_step = np.zeros(batch, np.int64)
+        self.poses = np.zeros((batch, 3))
+        self.starts = np.zeros((batch, 3))
+        self.visit = np.zeros(batch, np.int32)
+        self.visit_step = np.zeros(batch, np.int32)
+        self._prev_action = np.zeros(batch, np.int64)
+        self._prev_reward = np.zeros(batch, np.float32)
+        self._first = np.zeros(batch, np.bool_)
+        self._bonus = np.zeros(batch, np.float32)
+        self._steps_to_go = np.zeros(batch, np.float32)
+        self.ended = Ended(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.bool_))
+        self._begin(np.arange(batch))
+        if phases is not None:
+            self.episode_step[:] = phases
+
+    @property
+    def over(self) -> np.ndarray:
+        """bool [B]: episodes that `renew` would end."""
+        over = np.zeros(self.batch, np.bool_)
+        if self.episode_steps is not None:
+            over |= self.episode_step >= self.episode_steps
+        if self.visits is not None:
+            over |= self.visit >= self.visits
+        return over
+
+    def renew(self) -> np.ndarray:
+        """Begin a new episode wherever one is over; return bool [B]: where."""
+        over = self.over
+        if over.any():
+            self._begin(np.flatnonzero(over))
+        return over
+
+    def step(self, actions: np.ndarray) -> None:
+        """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
+        found = simulator.step(self.config, self.layouts, self.poses, actions)
+        self.episode_step += 1
+        self.visit_step += 1
+        self._prev_action[:] = actions
+        self._prev_reward[:] = GOAL_REWARD * found
+        self._first[:] = False
+        given_up = ~found & (self.visit_step >= self.visit_cap) if self.visit_cap is not None else np.zeros_like(found)
+        index = np.flatnonzero(found | given_up)
+        self.ended = Ended(index, self.visit[index], self.visit_step[index], found[index])
+        if self._fields is not None:
+            steps_to_go = paths.look_up(self.config, self._fields, self.poses)
+            steps_to_go[found] = 0
+            # The first visit stays without: nobody can know yet where the goal is.
+            self._bonus[:] = np.where(self.visit > 0, self._shaping * (self._steps_to_go - steps_to_go), 0)
+            self._steps_to_go = steps_to_go
+        if len(index):
+            self.visit[index] += 1
+            self._put(index)
+
+    def time_step(self, out: np.ndarray | None = None) -> TimeStep:
+        """Return the present moment; the picture is drawn into `out` if given."""
+        height, width, _ = self.observation_shape
+        return TimeStep(
+            self._render(self.layouts, self.poses, height, width, out),
+            self._prev_action.copy(),
+            self._prev_reward.copy(),
+            self._first.copy(),
+            np.ones(self.batch, np.float32),
+            self.visit.copy(),
+        )
+
+    def hints(self) -> Hints:
+        """Return the learner's signals at the present moment."""
+        right_of = self.layouts.goal[:, :2] - self.poses[:, :2]
+        cos, sin = np.cos(self.poses[:, 2]), np.sin(self.poses[:, 2])
+        ahead = right_of[:, 0] * cos - right_of[:, 1] * sin
+        right = right_of[:, 0] * sin + right_of[:, 1] * cos
+        target = np.stack([ahead, right, np.hypot(ahead, right)], axis=1) / HINT_SCALE
+        return Hints(self._bonus.copy(), target.astype(np.float32), self.visit > 0)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that `restore` needs; layouts follow from the seeds."""
+        return {name: getattr(self, name).copy() for name in self._STATE}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue exactly where `state` was taken.
+
+        Raises:
+            ValueError: when it is the state of another batch size.
+        """
+        for name in self._STATE:
+            if getattr(self, name).shape != state[name].shape:
+                raise ValueError(f"the saved world holds {len(state[name])} mazes, this one {self.batch}")
+            getattr(self, name)[:] = state[name]
+        self._load_mazes(np.arange(self.batch))
+
+    _STATE = (
+        "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step", "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
+    )  # fmt: skip
+
+    def _begin(self, index: np.ndarray) -> None:
+        self.episode[index] += 1
+        for row in index:
+            self.seeds[row] = self._seed_of(int(row), int(self.episode[row]))
+        self.episode_step[index] = 0
+        self.visit[index] = 0
+        self._prev_action[index] = 0
+        self._prev_reward[index] = 0
+        self._first[index] = True
+        self._bonus[index] = 0
+        self._load_mazes(index)
+        self._put(index)
+
+    def _load_mazes(self, index: np.ndarray) -> None:
+        for field, new in zip(self.layouts, generate_batch(self.config, self.seeds[index]), strict=True):
+            field[index] = new
+        if self._fields is not None:
+            paths.write_fields(self.config, self.layouts, self._fields, index)
+
+    def _put(self, index: np.ndarray) -> None:
+        """Put the agent where its present visit begins."""
+        layouts = Layout(*(field[index] for field in self.layouts))
+        poses = simulator.spawn(self.config, layouts, self.seeds[index], self.visit[index])
+        self.poses[index] = poses
+        self.starts[index] = poses
+        self.visit_step[index] = 0
+        if self._fields is not None:
+            self._steps_to_go[index] = paths.look_up(self.config, self._fields[index], poses)
+
+
+HINT_SCALE = 5.0
+"""Metres."""

@@ -1,0 +1,1 @@
+"""The nets: tensors in, tensors out. Imports torch and nothing of this project."""

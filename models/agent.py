@@ -1,0 +1,209 @@
+"""The agent of Wang et al. (2016), experiment 7, and Mirowski et al. (2016): an encoder and a stacked LSTM under a policy and a value.
+
+    features f = encoder(observation)
+    LSTM-1 reads (f, previous reward)
+    LSTM-2 reads (f, output of LSTM-1, previous action)
+    policy and value read LSTM-2
+
+Axes: T time, B batch, F features. One way in: `Agent.unroll` acts (T = 1), learns, evaluates and films.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MEMORIES = ("stacked", "single", "none")
+
+
+@dataclass(frozen=True)
+class AgentConfig:
+    """Sizes and parts of the net; the papers' controls are settings here."""
+
+    memory: str = "stacked"
+    """stacked: two LSTMs; single: only the second, which then also reads the reward; none: a feed-forward control."""
+    channels: tuple[int, int] = (16, 32)
+    """Filters of the two convolutions (Mirowski et al. 2016)."""
+    features: int = 256
+    """Width of the encoder's output (Mirowski et al. 2016)."""
+    reward_units: int = 64
+    """Units of LSTM-1 (Mirowski et al. 2016)."""
+    units: int = 256
+    """Units of LSTM-2 (Mirowski et al. 2016); also the width of the layer that replaces it when there is no memory."""
+    see_reward: bool = True
+    """Is the agent told the previous reward? Without it meta-learning fails: a control."""
+    see_action: bool = True
+    """Is the agent told its previous action? A control."""
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            ValueError: names the option and its range.
+        """
+        if self.memory not in MEMORIES:
+            raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, not {self.memory!r}")
+        for name in ("features", "reward_units", "units"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+class Output(NamedTuple):
+    """What the net says of each moment."""
+
+    logits: Tensor
+    """float32 [T, B, actions]: unnormalised log-probabilities of the policy."""
+    value: Tensor
+    """float32 [T, B]: expected discounted return."""
+    hint: Tensor
+    """float32 [T, B, hint_size]: the auxiliary head; used in training only."""
+
+
+State = tuple[Tensor, ...]
+"""The memory: h and c of each LSTM, float32 [B, units] each."""
+
+
+class Encoder(nn.Module):
+    """Pictures uint8 [N, H, W, 3] or vectors float32 [N, F] to features [N, features].
+
+    Kernels depend on the picture's size: 8x8 / 4 and 4x4 / 2 for 60 rows and more, as in Mirowski et al. (2016), 5x5 / 3 and 3x3 / 2 below.
+    """
+
+    def __init__(self, observation_shape: Sequence[int], channels: tuple[int, int], features: int) -> None:
+        """Build for pictures (H, W, 3) or vectors (F,)."""
+        super().__init__()
+        if len(observation_shape) == 1:
+            self.layers = nn.Sequential(nn.Linear(observation_shape[0], features), nn.ReLU())
+            return
+        height, width, colours = observation_shape
+        (kernel1, stride1), (kernel2, stride2) = ((8, 4), (4, 2)) if height >= 60 else ((5, 3), (3, 2))
+        rows, columns = (((side - kernel1) // stride1 + 1 - kernel2) // stride2 + 1 for side in (height, width))
+        self.layers = nn.Sequential(
+            nn.Conv2d(colours, channels[0], kernel1, stride1),
+            nn.ReLU(),
+            nn.Conv2d(channels[0], channels[1], kernel2, stride2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(rows * columns * channels[1], features),
+            nn.ReLU(),
+        )
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Encode N observations."""
+        if observation.ndim == 4:
+            dtype = torch.get_autocast_dtype(observation.device.type) if torch.is_autocast_enabled(observation.device.type) else torch.float32
+            # Height, width, colour in memory, which torch calls channels_last: no copy is made.
+            observation = observation.permute(0, 3, 1, 2).to(dtype) / 255
+        return self.layers(observation)
+
+
+class LSTM(nn.LSTM):
+    """torch's LSTM over whole sequences; a single step, which it does slowly, is written out."""
+
+    def unroll(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read x [T, B, inputs] from the state h, c float32 [B, units]; return outputs [T, B, units] and the state afterwards."""
+        if len(x) > 1:
+            output, (h, c) = self(x, (h[None], c[None]))
+            return output, h[0].float(), c[0].float()
+        gates = functional.linear(x[0], self.weight_ih_l0, self.bias_ih_l0) + functional.linear(h, self.weight_hh_l0, self.bias_hh_l0)
+        i, f, g, o = gates.float().chunk(4, dim=-1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return h[None], h, c
+
+
+class Agent(nn.Module):
+    """The policy, its value and its memory."""
+
+    def __init__(self, config: AgentConfig, observation_shape: Sequence[int], actions: int, hint_size: int = 0) -> None:
+        """Build the net.
+
+        Args:
+            config: sizes and parts.
+            observation_shape: (H, W, 3) or (F,).
+            actions: number of actions.
+            hint_size: outputs of the auxiliary head.
+        """
+        super().__init__()
+        self.config = config
+        self.actions = actions
+        self.encoder = Encoder(observation_shape, config.channels, config.features)
+        told = config.features
+        self.lstm1 = self.lstm2 = None
+        if config.memory == "stacked":
+            self.lstm1 = LSTM(config.features + config.see_reward, config.reward_units)
+            told += config.reward_units
+        else:
+            told += config.see_reward
+        told += actions * config.see_action
+        if config.memory == "none":
+            self.hidden = nn.Linear(told, config.units)
+        else:
+            self.lstm2 = LSTM(told, config.units)
+        self.policy = nn.Linear(config.units, actions)
+        self.value = nn.Linear(config.units, 1)
+        self.hint = nn.Linear(config.units, hint_size) if hint_size else None
+        for module in self.modules():
+            _initialise(module)
+        nn.init.orthogonal_(self.policy.weight, 0.01)
+        nn.init.orthogonal_(self.value.weight, 1.0)
+
+    def initial_state(self, batch: int) -> State:
+        """Return empty memories."""
+        sizes = [lstm.hidden_size for lstm in (self.lstm1, self.lstm2) if lstm is not None for _ in "hc"]
+        return tuple(torch.zeros(batch, size, device=self.policy.weight.device) for size in sizes)
+
+    def unroll(self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor, state: State) -> tuple[Output, State]:
+        """Read T moments of B episodes.
+
+        Args:
+            observation: uint8 [T, B, H, W, 3] or float32 [T, B, F].
+            prev_action: int64 [T, B].
+            prev_reward: float32 [T, B].
+            first: bool [B]: is the *first* of the T moments the beginning of an episode? Nothing may begin later: then the LSTMs run fused over time.
+            state: memory before the first moment.
+
+        Returns:
+            what the net says of each moment, and the memory after the last.
+        """
+        steps, batch = prev_action.shape
+        features = self.encoder(observation.flatten(0, 1)).unflatten(0, (steps, batch))
+        state = tuple(part.masked_fill(first[:, None], 0.0) for part in state)
+        # At the beginning of an episode there is no previous action: its one-hot code is all zeros.
+        action = functional.one_hot(prev_action, self.actions).to(features.dtype)
+        action = torch.cat([action[:1].masked_fill(first[None, :, None], 0.0), action[1:]])
+        reward = prev_reward[..., None].to(features.dtype)
+        inputs = [features]
+        after: list[Tensor] = []
+        if self.lstm1 is not None:
+            output, *after = self.lstm1.unroll(torch.cat([features, reward], -1) if self.config.see_reward else features, *state[:2])
+            inputs.append(output.to(features.dtype))
+        elif self.config.see_reward:
+            inputs.append(reward)
+        if self.config.see_action:
+            inputs.append(action)
+        hidden = torch.cat(inputs, -1)
+        if self.lstm2 is not None:
+            hidden, *last = self.lstm2.unroll(hidden, *state[-2:])
+            after += last
+        else:
+            hidden = torch.relu(self.hidden(hidden))
+        hint = self.hint(hidden).float() if self.hint is not None else hidden.new_empty(steps, batch, 0)
+        return Output(self.policy(hidden).float(), self.value(hidden).squeeze(-1).float(), hint), tuple(after)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Orthogonal weights and zero biases, as is usual for PPO (Huang et al. 2022, "The 37 implementation details")."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.orthogonal_(module.weight, 2**0.5)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LSTM):
+        for name, parameter in module.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(parameter)
+            else:
+                for gate in parameter.data.chunk(4):
+                    nn.init.orthogonal_(gate)

@@ -1,0 +1,131 @@
+"""The configuration of a run, and its presets."""
+
+import os
+from dataclasses import dataclass, field, replace
+
+from mazes.layout import MazeConfig
+from models.agent import AgentConfig
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How the agent learns. Defaults are those of the preset `default`; EXPERIMENTS.md tells where they come from."""
+
+    environments: int = 128
+    """Mazes that are played at once."""
+    rollout: int = 128
+    """Steps between two updates; gradients flow through all of them."""
+    episode: int = 256
+    """Steps of an episode: a whole number of rollouts."""
+    passes: int = 2
+    """Passes over each rollout (PPO); 1 for A2C."""
+    minibatches: int = 8
+    """Parts that the environments are split into in each pass; each part is one optimizer step."""
+    clip: float | None = 0.2
+    """PPO's epsilon; None: plain advantage actor-critic, the papers' A2C with passes and minibatches 1."""
+    gamma: float = 0.97
+    """Discount."""
+    lambda_: float = 0.95
+    """Generalised advantages: 0 trusts the values, 1 the rewards."""
+    entropy: float = 0.01
+    """Coefficient of the policy's entropy at the beginning."""
+    final_entropy: float = 0.01
+    """The same at the end; linear between."""
+    value: float = 0.5
+    """Coefficient of the value's loss."""
+    hint: float = 0.5
+    """Coefficient of the auxiliary head's loss: where is the goal, seen from the agent, once it has been found."""
+    shaping: float = 0.05
+    """Learner's bonus for each action that the goal comes nearer, from the second visit on; never told to the agent."""
+    learning_rate: float = 7e-4
+    """Step size at the beginning."""
+    final_learning_rate: float = 1e-5
+    """Step size at the end; linear between."""
+    optimizer: str = "adam"
+    """adam, or rmsprop as in the papers."""
+    max_gradient_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    bf16: bool | None = None
+    """Compute in bfloat16; by default where the processor does so natively."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail late.
+
+        Raises:
+            ValueError: names the option and its range.
+        """
+        for name in ("environments", "rollout", "episode", "passes", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.episode % self.rollout:
+            raise ValueError(f"episode ({self.episode}) must be a multiple of rollout ({self.rollout})")
+        if self.optimizer not in ("adam", "rmsprop"):
+            raise ValueError(f"optimizer must be adam or rmsprop, not {self.optimizer!r}")
+        for name in ("gamma", "lambda_"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+
+
+def _processors() -> int:
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run."""
+
+    maze: MazeConfig = field(default_factory=MazeConfig)
+    """Which mazes."""
+    agent: AgentConfig = field(default_factory=AgentConfig)
+    """Which net."""
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    """How it learns."""
+    steps: int = 30_000_000
+    """Environment steps to train for."""
+    height: int = 30
+    """Rows of the picture; RL^2's 40x30 by default."""
+    width: int = 40
+    """Columns of the picture."""
+    seed: int = 0
+    """Of weights, mazes and actions."""
+    workers: int = field(default_factory=_processors)
+    """Threads, each with its share of the environments; gradients are averaged."""
+    evaluate_every: int = 3_000_000
+    """Steps between two evaluations on validation mazes."""
+    evaluation_mazes: int = 128
+    """Validation mazes of an evaluation during training."""
+    final_mazes: int = 1000
+    """Test mazes of the last evaluation."""
+    checkpoint_every: int = 1_000_000
+    """Steps between two checkpoints; the last three are kept."""
+
+    def __post_init__(self) -> None:
+        """Check what would fail late.
+
+        Raises:
+            ValueError: names the option and its range.
+        """
+        share, rest = divmod(self.learner.environments, self.workers) if self.workers > 0 else (0, 1)
+        if rest or share % self.learner.minibatches:
+            raise ValueError(
+                f"environments ({self.learner.environments}) must split evenly among workers ({self.workers}) and then minibatches "
+                f"({self.learner.minibatches})"
+            )
+        for name in ("height", "width"):
+            if not 16 <= getattr(self, name) <= 480:
+                raise ValueError(f"{name} must be between 16 and 480, not {getattr(self, name)}")
+        for name in ("steps", "evaluate_every", "evaluation_mazes", "final_mazes", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+
+_IMAZE = RunConfig(
+    maze=MazeConfig(kind="imaze", rows=3, columns=5), learner=LearnerConfig(shaping=0.0), steps=5_000_000, evaluate_every=1_000_000,
+)  # fmt: skip
+
+PRESETS: dict[str, RunConfig] = {
+    "default": RunConfig(),
+    "imaze": _IMAZE,
+    "quick": replace(_IMAZE, steps=400_000, evaluate_every=200_000, evaluation_mazes=32, final_mazes=100, checkpoint_every=200_000),
+}
+"""Presets by name; options on the command line change single values of one."""

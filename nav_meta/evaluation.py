@@ -1,0 +1,270 @@
+"""The evaluation protocol: first against later goal latency on held-out mazes, weights frozen.
+
+For each of N mazes one episode of V visits: a first search, and V - 1 returns to a goal that stays. Every maze contributes the same number of visits; one
+given up at the cap counts as long as the cap. (The mean over visits that happened to be made in a fixed time flatters: easy mazes give more of them,
+so an agent without any memory seems to get faster.) The k-th visit to a maze begins at the same place for every agent.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from mazes import paths, renderer, simulator
+from mazes.environment import MazeEnvironment, Renderer, TimeStep
+from mazes.layout import MazeConfig, generate_batch
+from mazes.seeds import split_seeds
+from models.agent import Agent
+
+VISITS = 6
+"""One first visit and five later ones."""
+
+_PARTS = 4
+"""Mazes are dealt to this many batches, each with random numbers of its own: results do not depend on the number of threads."""
+_BATCH = 64
+_RESAMPLES = 2000
+
+
+class Policy(Protocol):
+    """Whatever chooses actions for a batch of environments."""
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        """Return actions int64 [B]; `moment.first` tells where memory must be empty."""
+
+
+class AgentPolicy:
+    """A trained agent with frozen weights that samples from its policy and remembers."""
+
+    def __init__(self, agent: Agent, batch: int, seed: int, precision: torch.dtype = torch.float32) -> None:
+        """Begin with empty memories."""
+        self._agent = agent
+        self._memory = agent.initial_state(batch)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._precision = precision
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        """Read one moment and draw actions."""
+        with torch.inference_mode(), torch.autocast("cpu", self._precision, enabled=self._precision != torch.float32):
+            output, self._memory = self._agent.unroll(
+                torch.from_numpy(moment.observation)[None],
+                torch.from_numpy(moment.prev_action)[None],
+                torch.from_numpy(moment.prev_reward)[None],
+                torch.from_numpy(moment.first),
+                self._memory,
+            )
+            return torch.multinomial(output.logits[0].softmax(-1), 1, generator=self._generator).squeeze(-1).numpy()
+
+
+class RandomWalk:
+    """Uniformly random actions."""
+
+    def __init__(self, batch: int, seed: int) -> None:
+        """Draw from `seed`."""
+        self._batch = batch
+        self._generator = np.random.default_rng(seed)
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        """Draw actions."""
+        return self._generator.integers(MazeEnvironment.actions, size=self._batch)
+
+
+class Visits(NamedTuple):
+    """All visits of an evaluation, N mazes and V visits to each."""
+
+    latency: np.ndarray
+    """int32 [N, V]: steps."""
+    found: np.ndarray
+    """bool [N, V]: False when given up at the cap."""
+
+
+class References(NamedTuple):
+    """What is possible from the same starts."""
+
+    oracle: np.ndarray
+    """int32 [N, V]: the shortest action sequence."""
+    explorer: np.ndarray
+    """int32 [N]: the first visit of an explorer with perfect memory of all that it has seen."""
+
+
+class Trajectory(NamedTuple):
+    """One episode as states, from which every picture of it can be drawn again; S steps and as many moments plus one."""
+
+    config: MazeConfig
+    seed: int
+    poses: np.ndarray
+    """float64 [S + 1, 3]: where the agent is, the place after a respawn included."""
+    actions: np.ndarray
+    """int64 [S]."""
+    visit: np.ndarray
+    """int32 [S + 1]: which visit, from 0; the last moment may be after the last visit."""
+    visit_step: np.ndarray
+    """int32 [S + 1]: steps of this visit so far."""
+    found: np.ndarray
+    """bool [S]: did this step reach the goal?"""
+
+
+MakePolicy = Callable[[int, int], Policy]
+"""(batch, seed) -> policy."""
+
+
+def of_agent(agent: Agent, precision: torch.dtype = torch.float32) -> MakePolicy:
+    """Return what `run_visits` needs to evaluate an agent."""
+    return lambda batch, seed: AgentPolicy(agent, batch, seed, precision)
+
+
+def run_visits(
+    make_policy: MakePolicy,
+    config: MazeConfig,
+    seeds: np.ndarray,
+    *,
+    visits: int = VISITS,
+    height: int = 30,
+    width: int = 40,
+    seed: int = 0,
+    threads: int = 1,
+    render: Renderer = renderer.render,
+) -> Visits:
+    """Play `visits` visits in each maze of seeds uint64 [N]; `seed` is that of the actions."""
+    parts = np.array_split(seeds, min(_PARTS, max(1, len(seeds) // 8)))
+
+    def play(part: int) -> Visits:
+        return _play(make_policy, config, parts[part], visits, height, width, seed * _PARTS + part, render)
+
+    with ThreadPoolExecutor(threads) as pool:
+        return Visits(*(np.concatenate(field) for field in zip(*pool.map(play, range(len(parts))), strict=True)))
+
+
+def run_random_walk(config: MazeConfig, seeds: np.ndarray, *, visits: int = VISITS, seed: int = 0) -> Visits:
+    """Play with random actions, unseeing."""
+    return run_visits(RandomWalk, config, seeds, visits=visits, seed=seed, render=_blind)
+
+
+def _blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
+    return np.zeros((len(poses), 1, 1, 3), np.uint8)
+
+
+def _play(
+    make_policy: MakePolicy, config: MazeConfig, seeds: np.ndarray, visits: int, height: int, width: int, seed: int, render: Renderer
+) -> Visits:
+    """Stream mazes through a batch of environments: one that is done takes the next maze of the queue."""
+    count = len(seeds)
+    batch = min(_BATCH, count)
+    queue: Iterator[int] = iter(range(count))
+    maze = np.zeros(batch, np.int64)  # the maze in each row of the batch; `count` once there is none left
+
+    def next_seed(row: int, episode: int) -> int:
+        maze[row] = next(queue, count)
+        return int(seeds[min(maze[row], count - 1)])
+
+    environment = MazeEnvironment(
+        config, batch, height=height, width=width, seeds=next_seed, visits=visits, visit_cap=config.visit_cap, render=render
+    )
+    policy = make_policy(batch, seed)
+    latency = np.zeros((count + 1, visits), np.int32)
+    found = np.zeros((count + 1, visits), np.bool_)
+    while (maze < count).any():
+        environment.step(policy(environment.time_step()))
+        ended = environment.ended
+        latency[maze[ended.index], ended.visit] = ended.latency
+        found[maze[ended.index], ended.visit] = ended.found
+        environment.renew()
+    return Visits(latency[:count], found[:count])
+
+
+def record(
+    make_policy: MakePolicy,
+    config: MazeConfig,
+    maze_seed: int,
+    *,
+    visits: int = VISITS,
+    height: int = 30,
+    width: int = 40,
+    seed: int = 0,
+    render: Renderer = renderer.render,
+) -> Trajectory:
+    """Play one episode and keep its states."""
+    environment = MazeEnvironment(
+        config, 1, height=height, width=width, seeds=lambda row, episode: maze_seed, visits=visits, visit_cap=config.visit_cap, render=render
+    )
+    policy = make_policy(1, seed)
+    moments, actions, found = [], [], []
+    while True:
+        moments.append((environment.poses[0].copy(), environment.visit[0], environment.visit_step[0]))
+        if environment.over[0]:
+            break
+        action = policy(environment.time_step())
+        environment.step(action)
+        actions.append(action[0])
+        found.append(bool(environment.ended.found.any()))
+    poses, visit, visit_step = zip(*moments, strict=True)
+    return Trajectory(
+        config, maze_seed, np.array(poses), np.array(actions, np.int64), np.array(visit, np.int32), np.array(visit_step, np.int32), np.array(found)
+    )
+
+
+@lru_cache(maxsize=8)
+def _references(config: MazeConfig, first: int, count: int, split: str, visits: int) -> References:
+    seeds = split_seeds(split, first, count)
+    layouts = generate_batch(config, seeds)
+    starts = [simulator.spawn(config, layouts, seeds, np.full(count, visit)) for visit in range(visits)]
+    oracle = np.stack([paths.oracle_steps(config, layouts, poses) for poses in starts], axis=1)
+    return References(oracle, paths.explorer_steps(config, layouts, starts[0], config.visit_cap))
+
+
+class MazeSet(NamedTuple):
+    """A range of held-out mazes."""
+
+    split: str
+    first: int
+    count: int
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """uint64 [count]."""
+        return split_seeds(self.split, self.first, self.count)
+
+
+def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS) -> References:
+    """Return oracle and explorer of a set of mazes; the last few sets are remembered."""
+    return _references(config, mazes.first, mazes.count, mazes.split, visits)
+
+
+def metrics(played: Visits, possible: References) -> dict[str, float]:
+    """Return the protocol's figures, each with the ends of its 95 % bootstrap interval over mazes as `<key>/low` and `<key>/high`.
+
+    Ratios are ratios of means, resampled in pairs: the same mazes above and below the line.
+    """
+    latency, oracle = played.latency.astype(float), possible.oracle.astype(float)
+    visits = latency.shape[1]
+    first, later = latency[:, 0], latency[:, 1:].mean(1)
+    path_share = played.found * oracle / np.maximum(latency, oracle)
+    # Everything below is a function of means over mazes: N rows, one column for each quantity.
+    columns = {
+        **{f"latency/visit_{k + 1}": latency[:, k] for k in range(visits)},
+        **{f"latency/oracle_{k + 1}": oracle[:, k] for k in range(visits)},
+        "latency/first": first,
+        "latency/later": later,
+        "latency/oracle": oracle[:, 1:].mean(1),
+        "latency/explorer": possible.explorer.astype(float),
+        "success/first": played.found[:, 0].astype(float),
+        "success/later": played.found[:, 1:].mean(1),
+        "spl": path_share.mean(1),
+        "improved": (later < first).astype(float),
+    }
+    table = np.stack(list(columns.values()), axis=1)
+    count = len(table)
+    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) / count
+    means = dict(zip(columns, np.concatenate([table.mean(0, keepdims=True), draws @ table]).T, strict=True))
+    means["latency/speedup"] = means["latency/first"] / means["latency/later"]
+    means["latency/ideal_speedup"] = means["latency/explorer"] / means["latency/oracle"]
+    means["latency/later_over_oracle"] = means["latency/later"] / means["latency/oracle"]
+    means["latency/first_over_explorer"] = means["latency/first"] / means["latency/explorer"]
+    means["latency/memory_score"] = (means["latency/explorer"] - means["latency/later"]) / (means["latency/explorer"] - means["latency/oracle"])
+    result = {}
+    for key, (value, *resampled) in means.items():
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        result |= {key: float(value), f"{key}/low": float(low), f"{key}/high": float(high)}
+    return result

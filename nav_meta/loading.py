@@ -1,0 +1,72 @@
+"""From a run folder or a checkpoint file to an agent that acts."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import torch
+
+from mazes.environment import MazeEnvironment
+from models.agent import Agent
+from nav_meta import checkpoint
+from nav_meta.config import RunConfig
+from nav_meta.errors import UserError
+from nav_meta.learner import has_bf16
+
+
+class Loaded(NamedTuple):
+    """A trained agent and what is known about it."""
+
+    agent: Agent
+    config: RunConfig
+    precision: torch.dtype
+    step: int
+    path: Path
+
+
+def load_agent(path: Path) -> Loaded:
+    """Load the agent of a checkpoint file, or of a run folder's newest good checkpoint.
+
+    Raises:
+        UserError: when there is none, or it is damaged, foreign, or of a newer schema.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path, contents = checkpoint.load_latest(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
+    else:
+        contents = checkpoint.load(path)
+    if not {"config", "agent", "step"} <= contents.keys():
+        raise UserError(f"{path} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")
+    config = config_from_dict(RunConfig, contents["config"], path)
+    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, MazeEnvironment.hint_size)
+    try:
+        agent.load_state_dict(contents["agent"])
+    except RuntimeError as error:
+        raise UserError(f"the weights in {path} do not fit the net that its configuration describes: use another checkpoint.") from error
+    agent.to(memory_format=torch.channels_last).eval()
+    torch.set_num_threads(1)
+    bf16 = config.learner.bf16 if config.learner.bf16 is not None else has_bf16()
+    return Loaded(agent, config, torch.bfloat16 if bf16 else torch.float32, contents["step"], path)
+
+
+def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:
+    """Build a configuration dataclass from the nested dict that `dataclasses.asdict` made of one.
+
+    Raises:
+        UserError: when options do not fit, as those of another version of the program would not.
+    """
+    hints = get_type_hints(kind)
+    known = {field.name for field in fields(kind)}
+    if unknown := sorted(set(values) - known):
+        raise UserError(f"{source} was written by another version: it has the unknown option {unknown[0]}; use that version.")
+    arguments = {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            value = config_from_dict(hints[name], value, source)
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{source} holds an option that does not fit: {error}.") from error

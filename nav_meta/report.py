@@ -1,0 +1,95 @@
+"""The result table: agents beside a random walk, an explorer without prior knowledge, and the shortest path, on the same mazes from the same starts."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from mazes.environment import Renderer
+from mazes.layout import MazeConfig
+from mazes.renderer import render as fast
+from nav_meta import evaluation
+from nav_meta.evaluation import MakePolicy, MazeSet
+from nav_meta.loading import Loaded
+
+COLUMNS = {
+    "first": "latency/first",
+    "later": "latency/later",
+    "speedup": "latency/speedup",
+    "later / oracle": "latency/later_over_oracle",
+    "first / explorer": "latency/first_over_explorer",
+    "memory score": "latency/memory_score",
+    "success, first": "success/first",
+    "success, later": "success/later",
+    "SPL": "spl",
+}
+"""Heading -> metric."""
+
+Rows = dict[str, dict[str, float]]
+"""Name -> metrics with intervals."""
+
+
+def name_of(loaded: Loaded) -> str:
+    """Return what an agent is called in a table."""
+    agent = loaded.config.agent
+    memory = {"stacked": "stacked LSTM", "single": "one LSTM", "none": "feed-forward"}[agent.memory]
+    without = [name for name, seen in (("reward", agent.see_reward), ("action", agent.see_action)) if not seen]
+    return memory + (f" without {' and '.join(without)}" if without else "") + f" ({loaded.path.parent.parent.name})"
+
+
+def compare(
+    agents: Mapping[str, tuple[MakePolicy, int, int]],
+    config: MazeConfig,
+    mazes: MazeSet,
+    *,
+    visits: int = evaluation.VISITS,
+    seed: int = 0,
+    threads: int = 1,
+    render: Renderer = fast,
+) -> Rows:
+    """Play the same visits with each agent (policy, height and width of its pictures), and with a random walk."""
+    possible = evaluation.references(config, mazes, visits)
+    rows = {}
+    for name, (make_policy, height, width) in agents.items():
+        played = evaluation.run_visits(
+            make_policy, config, mazes.seeds, visits=visits, height=height, width=width, seed=seed, threads=threads, render=render
+        )
+        rows[name] = evaluation.metrics(played, possible)
+    rows["random walk"] = evaluation.metrics(evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed), possible)
+    return rows
+
+
+def table(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    """Return headings and lines of text; intervals are 95 % bootstrap intervals over mazes."""
+    lines = [[name, *(_figure(row, key) for key in COLUMNS.values())] for name, row in rows.items()]
+    some = next(iter(rows.values()))
+    blank = [""] * len(COLUMNS)
+    explorer = ["explorer (first visit)", _figure(some, "latency/explorer"), *blank[1:]]
+    oracle = ["oracle", _figure(some, "latency/oracle_1"), _figure(some, "latency/oracle"), *blank[2:]]
+    return ["", *COLUMNS], [*lines, explorer, oracle]
+
+
+def markdown(headed: tuple[list[str], list[list[str]]]) -> str:
+    """Return a table as Markdown."""
+    head, lines = headed
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def show(headed: tuple[list[str], list[list[str]]]) -> None:
+    """Print a table to stdout."""
+    head, lines = headed
+    console = Console() if Console().is_terminal else Console(width=200)
+    drawn = Table(caption="steps; in brackets 95 % bootstrap intervals over mazes")
+    for heading in head:
+        drawn.add_column(heading)
+    for line in lines:
+        drawn.add_row(*line)
+    console.print(drawn)
+
+
+def _figure(row: Mapping[str, float], key: str) -> str:
+    if key.startswith("success"):
+        return f"{row[key]:.1%} [{row[f'{key}/low']:.1%}, {row[f'{key}/high']:.1%}]"
+    digits = 1 if row[key] >= 5 else 2
+    return f"{row[key]:.{digits}f} [{row[f'{key}/low']:.{digits}f}, {row[f'{key}/high']:.{digits}f}]"

@@ -1,0 +1,199 @@
+"""A training run from its configuration to its table, plots and videos."""
+
+import json
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from mazes.environment import MazeEnvironment
+from mazes.seeds import split_seeds
+from nav_meta import checkpoint, evaluation, plots, report, video
+from nav_meta.config import RunConfig
+from nav_meta.errors import UserError
+from nav_meta.evaluation import MazeSet
+from nav_meta.files import write_atomically
+from nav_meta.learner import Learner
+from nav_meta.loading import config_from_dict, load_agent
+from nav_meta.progress import Progress
+from nav_meta.records import Record, read_config, read_metrics
+from nav_meta.tracking import Tracker
+
+KEEP_CHECKPOINTS = 3
+
+_MAZES_PER_SEED = 1 << 40
+"""Training mazes are used once each; runs of different seeds draw from different ranges."""
+
+
+def make_tasks(config: RunConfig) -> list[MazeEnvironment]:
+    """Return each worker's mazes, staggered by whole rollouts so that episodes end at different updates."""
+    learner = config.learner
+    batch = learner.environments // config.workers
+    rollouts = learner.episode // learner.rollout
+
+    def make(worker: int) -> MazeEnvironment:
+        def maze_seed(row: int, episode: int) -> int:
+            index = config.seed * _MAZES_PER_SEED + episode * learner.environments + worker * batch + row
+            return int(split_seeds("train", index, 1)[0])
+
+        return MazeEnvironment(
+            config.maze, batch, height=config.height, width=config.width, seeds=maze_seed, episode_steps=learner.episode,
+            phases=np.arange(batch) % rollouts * learner.rollout, shaping=learner.shaping,
+        )  # fmt: skip
+
+    return [make(worker) for worker in range(config.workers)]
+
+
+class Stop:
+    """Ctrl-C and SIGTERM ask for a stop after the present update; a second one does not wait."""
+
+    def __init__(self) -> None:
+        """Nothing is asked for yet."""
+        self.asked = False
+        self._old: dict[int, signal.Handlers] = {}
+
+    def __enter__(self) -> "Stop":
+        """Take over the signals; only the main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._old[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give the signals back."""
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print("\nstopping after this update; once more stops at once", file=sys.stderr)
+
+
+def resumed_config(folder: Path) -> RunConfig:
+    """Return the configuration of a run to continue.
+
+    Raises:
+        UserError: when the folder holds no run.
+    """
+    return config_from_dict(RunConfig, read_config(folder), folder / "config.json")
+
+
+def train(
+    config: RunConfig, folder: Path, *, resume: bool = False, wandb: str = "auto", compare: tuple[Path, ...] = ()
+) -> dict[str, float] | None:
+    """Train, and evaluate before, during and after.
+
+    Args:
+        config: the run.
+        folder: where its record, checkpoints, plots and videos go.
+        resume: continue the run in `folder` bit for bit from its newest good checkpoint.
+        wandb: auto, online, offline or off.
+        compare: runs or checkpoints to list in the table too, such as a feed-forward control.
+
+    Returns:
+        The final figures on test mazes, or None when the run was stopped before its end.
+
+    Raises:
+        UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
+    """
+    others = [load_agent(path) for path in compare]
+    tracker = Tracker(folder, asdict(config), wandb)
+    record = Record(folder, asdict(config), tracker, resume=resume)
+    checkpoints = folder / "checkpoints"
+    learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
+
+    def save() -> None:
+        checkpoint.save(checkpoint.path_of(checkpoints, learner.step), {"config": asdict(config), **learner.state()})
+        checkpoint.prune(checkpoints, KEEP_CHECKPOINTS)
+
+    def due(every: int, before: int) -> bool:
+        return learner.step // every > before // every or learner.step >= config.steps
+
+    with Stop() as stop, Progress(config.steps) as progress:
+        if resume:
+            path, contents = checkpoint.load_latest(checkpoints)
+            learner.restore(contents)
+            record.truncate_after(learner.step)
+            progress.message(f"continuing {folder} from {path.name}")
+        else:
+            progress.message(f"training in {folder} on {config.workers} threads; evaluating the untrained agent")
+            record.write(0, _validate(learner, config))
+            save()
+        while learner.step < config.steps and not stop.asked:
+            before = learner.step
+            metrics = learner.update()
+            if due(config.evaluate_every, before) and learner.step < config.steps:
+                metrics |= _validate(learner, config)
+            record.write(learner.step, metrics)
+            progress.update(learner.step, metrics)
+            if due(config.checkpoint_every, before) or stop.asked:
+                save()
+        if stop.asked:
+            record.close()
+            tracker.finish()
+            progress.message(f"stopped at step {learner.step:,}; go on with: python scripts/train_nav.py --resume {folder}")
+            return None
+        progress.message(f"evaluating on {config.final_mazes} test mazes")
+    figures = _finish(learner, config, folder, tracker, others)
+    record.close()
+    tracker.finish()
+    return figures
+
+
+def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:
+    """Return the protocol's figures on validation mazes; test mazes are for the end."""
+    clock = time.perf_counter()
+    mazes = MazeSet("validation", 0, config.evaluation_mazes)
+    played = evaluation.run_visits(
+        evaluation.of_agent(learner.agent, learner.precision), config.maze, mazes.seeds,
+        height=config.height, width=config.width, threads=config.workers,
+    )  # fmt: skip
+    figures = evaluation.metrics(played, evaluation.references(config.maze, mazes))
+    return figures | {"time/evaluation_seconds": time.perf_counter() - clock}
+
+
+def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker, others: list) -> dict[str, float]:
+    """Evaluate on test mazes; write the table, the plots and a replay, and say where they are."""
+    mazes = MazeSet("test", 0, config.final_mazes)
+    rows = report.compare(
+        {
+            "agent": (evaluation.of_agent(learner.agent, learner.precision), config.height, config.width),
+            **{report.name_of(other): (evaluation.of_agent(other.agent, other.precision), other.config.height, other.config.width) for other in others},
+        },
+        config.maze,
+        mazes,
+        threads=config.workers,
+    )
+    table = report.table(rows)
+    text = json.dumps({"maze": asdict(config.maze), "mazes": mazes._asdict(), "step": learner.step, "rows": rows}, indent=1)
+    write_atomically(folder / "evaluation.json", text.encode())
+    write_atomically(folder / "table.md", report.markdown(table).encode())
+    made = []
+    plots.plot_latency_by_visit(rows, folder / "plots" / "latency_by_visit.png")
+    plots.plot_training(read_metrics(folder), folder / "plots" / "training.png")
+    made += [folder / "plots" / "latency_by_visit.png", folder / "plots" / "training.png"]
+    tracker.log_image(learner.step, "plots/latency_by_visit", made[0])
+    tracker.log_image(learner.step, "plots/training", made[1])
+    replay = folder / "videos" / "replay.mp4"
+    try:
+        trajectory = evaluation.record(
+            evaluation.of_agent(learner.agent, learner.precision), config.maze, int(mazes.seeds[0]), height=config.height, width=config.width
+        )
+        video.write_video(trajectory, replay)
+        made.append(replay)
+        tracker.log_video(learner.step, "replay", replay)
+    except UserError as error:
+        print(f"no replay: {error}", file=sys.stderr)
+    tracker.log_table("table", *table)
+    tracker.log(learner.step, {f"test/{key}": value for key, value in rows["agent"].items()})
+    report.show(table)
+    for path in [folder / "table.md", *made]:
+        print(path, file=sys.stderr)
+    return rows["agent"]

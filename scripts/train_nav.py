@@ -1,0 +1,62 @@
+"""Train an agent to find goals in mazes it has never seen, evaluate it, and film it."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from nav_meta.config import PRESETS, RunConfig
+from nav_meta.errors import exit_on_user_error
+from nav_meta.files import write_atomically
+from nav_meta.records import git_commit
+from nav_meta.training import resumed_config, train
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train an agent to find goals in mazes it has never seen, evaluate it, and film it."""
+
+    config: Annotated[RunConfig, tyro.conf.arg(name="")]
+    preset: Literal["default", "imaze", "quick"] = "default"
+    """default: random 3x3 mazes, an hour on two cores; imaze: the papers' experiment 7, ten minutes; quick: everything once in three minutes."""
+    out: Path | None = None
+    """Folder of the run; by default runs/PRESET-TIME."""
+    resume: Path | None = None
+    """Continue the run in this folder, bit for bit; its options are those it was started with."""
+    device: Literal["cpu"] = "cpu"
+    """Where to compute."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Weights & Biases: auto is online with a key and offline without."""
+    compare: tuple[Path, ...] = ()
+    """Runs or checkpoints to list in the final table too, such as a feed-forward control."""
+    json: Path | None = None
+    """Write the final figures here."""
+
+
+def main() -> None:
+    """Parse the command line, train, write the figures."""
+    # The preset, or the run to continue, decides what the other options' defaults are.
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset", choices=PRESETS, default="default")
+    early.add_argument("--resume", type=Path)
+    given, _ = early.parse_known_args()
+    defaults = resumed_config(given.resume) if given.resume else PRESETS[given.preset]
+    options = tyro.cli(Options, default=Options(config=defaults))
+    folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    clock = time.perf_counter()
+    figures = train(options.config, folder, resume=options.resume is not None, wandb=options.wandb, compare=options.compare)
+    if options.json and figures is not None:
+        result = {
+            **figures, "config": asdict(options.config), "git_commit": git_commit(Path(__file__).parent),
+            "seconds": time.perf_counter() - clock, "steps": options.config.steps,
+        }  # fmt: skip
+        write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
