@@ -13,11 +13,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
-from mazes import paths, renderer, simulator
+from mazes import paths, reference, renderer, simulator
 from mazes.environment import MazeEnvironment, Renderer, TimeStep
-from mazes.layout import MazeConfig, generate_batch
+from mazes.layout import Layout, MazeConfig, generate_batch
 from mazes.seeds import split_seeds
 from models.agent import Agent
+from nav_meta.errors import UserError
 
 VISITS = 6
 """One first visit and five later ones."""
@@ -133,13 +134,37 @@ def run_visits(
     def play(part: int) -> Visits:
         return _play(make_policy, config, parts[part], visits, height, width, seed * _PARTS + part, render)
 
-    with ThreadPoolExecutor(threads) as pool:
-        return Visits(*(np.concatenate(field) for field in zip(*pool.map(play, range(len(parts))), strict=True)))
+    if threads == 1:  # on this thread: an OpenGL context belongs to the one that made it
+        played = [play(part) for part in range(len(parts))]
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            played = list(pool.map(play, range(len(parts))))
+    return Visits(*(np.concatenate(field) for field in zip(*played, strict=True)))
 
 
 def run_random_walk(config: MazeConfig, seeds: np.ndarray, *, visits: int = VISITS, seed: int = 0) -> Visits:
     """Play with random actions, unseeing."""
     return run_visits(RandomWalk, config, seeds, visits=visits, seed=seed, render=_blind)
+
+
+def renderer_named(name: str, config: MazeConfig) -> Renderer:
+    """Return the project's own renderer (`fast`), or one that draws with the real MiniWorld (`miniworld`).
+
+    Raises:
+        UserError: when MiniWorld is asked for and there is no OpenGL.
+    """
+    if name == "fast":
+        return renderer.render
+    if missing := reference.available():
+        raise UserError(missing)
+    by_size: dict[tuple[int, int], reference.ReferenceRenderer] = {}
+
+    def render(layouts: Layout, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
+        if (height, width) not in by_size:
+            by_size[height, width] = reference.ReferenceRenderer(config, height, width)
+        return by_size[height, width].render(layouts, poses)
+
+    return render
 
 
 def _blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:

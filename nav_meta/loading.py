@@ -24,13 +24,17 @@ class Loaded(NamedTuple):
     path: Path
 
 
-def load_agent(path: Path) -> Loaded:
-    """Load the agent of a checkpoint file, or of a run folder's newest good checkpoint.
+RELEASED = Path(__file__).parent.parent / "models" / "released.pt"
+"""The agent that ships with the project; README.md tells how it was trained."""
+
+
+def load_agent(path: Path | None = None) -> Loaded:
+    """Load the agent of a checkpoint file, or of a run folder's newest good checkpoint; the released one by default.
 
     Raises:
         UserError: when there is none, or it is damaged, foreign, or of a newer schema.
     """
-    path = Path(path)
+    path = RELEASED if path is None else Path(path)
     if path.is_dir():
         path, contents = checkpoint.load_latest(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
     else:

@@ -1,0 +1,69 @@
+"""Measure the world, training, or how close the picture is to MiniWorld's."""
+
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from mazes.layout import MazeConfig
+from nav_meta import benchmark, parity
+from nav_meta.config import PRESETS
+from nav_meta.errors import exit_on_user_error
+from nav_meta.files import write_atomically
+from nav_meta.records import git_commit
+
+
+@dataclass(frozen=True)
+class Options:
+    """Measure the world, training, or how close the picture is to MiniWorld's."""
+
+    what: Annotated[Literal["world", "train", "parity"], tyro.conf.Positional]
+    """world: steps/s of mazes alone beside MiniWorld; train: steps/s end to end and its shares; parity: pictures against MiniWorld's."""
+    maze: MazeConfig = field(default_factory=MazeConfig)
+    """Which mazes."""
+    height: int | None = None
+    """Rows of the picture; by default 60 (30 for train)."""
+    width: int | None = None
+    """Columns of the picture; by default 80 (40 for train)."""
+    batch: int = 128
+    """Environments of a thread (world)."""
+    threads: int = PRESETS["default"].workers
+    """Threads (world, train)."""
+    pairs: int = 300
+    """Pictures compared (parity)."""
+    sheet: Path | None = None
+    """Where to put a picture of the worst frames and some others: ours, MiniWorld's, difference x 8 (parity)."""
+    device: Literal["cpu"] = "cpu"
+    """What to measure."""
+    json: Path | None = None
+    """Write the figures here."""
+
+
+def main() -> None:
+    """Parse the command line, measure, print the figures."""
+    options = tyro.cli(Options)
+    height, width = options.height or (30 if options.what == "train" else 60), options.width or (40 if options.what == "train" else 80)
+    config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
+    clock = time.perf_counter()
+    if options.what == "world":
+        figures = benchmark.world(config, options.batch, options.threads)
+    elif options.what == "train":
+        figures = benchmark.training(config)
+    else:
+        figures = parity.measure(options.maze, options.pairs, height, width, sheet=options.sheet)
+    for key, value in figures.items():
+        Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
+    if options.json:
+        result = {
+            **figures, "config": asdict(config), "git_commit": git_commit(Path(__file__).parent), "seconds": time.perf_counter() - clock, "steps": config.steps,
+        }  # fmt: skip
+        write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

@@ -1,0 +1,82 @@
+"""Evaluate a trained agent on held-out mazes: first against later goal latency."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mazes.layout import MazeConfig
+from nav_meta import evaluation, report
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.evaluation import MazeSet
+from nav_meta.files import write_atomically
+from nav_meta.loading import load_agent
+from nav_meta.records import git_commit
+
+
+@dataclass(frozen=True)
+class Options:
+    """Evaluate a trained agent on held-out mazes: first against later goal latency."""
+
+    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
+    """A run's folder or a checkpoint; by default the released agent."""
+    kind: Literal["random", "imaze", "fixed"] | None = None
+    """Kind of maze; by default the one that the agent was trained in."""
+    rooms: int | None = None
+    """Rooms along each side; by default as in training."""
+    step_size: Literal["fast", "fine"] | None = None
+    """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees; by default as in training."""
+    mazes: int = 1000
+    """Number of test mazes."""
+    visits: int = evaluation.VISITS
+    """Visits to each: one first and the others later."""
+    renderer: Literal["fast", "miniworld"] = "fast"
+    """miniworld shows the agent real MiniWorld frames; needs OpenGL."""
+    seed: int = 0
+    """Of the actions drawn."""
+    compare: tuple[Path, ...] = ()
+    """More runs or checkpoints for the table, such as a feed-forward control."""
+    json: Path | None = None
+    """Write the figures here."""
+
+
+def main() -> None:
+    """Parse the command line, evaluate, print the table."""
+    options = tyro.cli(Options)
+    if options.mazes < 1 or options.visits < 2:
+        raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
+    clock = time.perf_counter()
+    agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
+    changes = {key: value for key, value in (("kind", options.kind), ("step_size", options.step_size)) if value is not None}
+    if options.rooms is not None:
+        changes |= {"rows": options.rooms, "columns": options.rooms}
+    try:
+        config: MazeConfig = replace(agents[0].config.maze, **changes)
+    except ValueError as error:
+        raise UserError(f"no such maze: {error}.") from error
+    rows = report.compare(
+        {report.name_of(agent): (evaluation.of_agent(agent.agent, agent.precision), agent.config.height, agent.config.width) for agent in agents},
+        config,
+        MazeSet("test", 0, options.mazes),
+        visits=options.visits,
+        seed=options.seed,
+        # OpenGL belongs to one thread.
+        threads=(os.cpu_count() or 1) if options.renderer == "fast" else 1,
+        render=evaluation.renderer_named(options.renderer, config),
+    )
+    report.show(report.table(rows))
+    if options.json:
+        result = {
+            **rows[report.name_of(agents[0])], "rows": rows, "config": asdict(config), "git_commit": git_commit(Path(__file__).parent),
+            "seconds": time.perf_counter() - clock, "steps": agents[0].step,
+        }  # fmt: skip
+        write_atomically(options.json, json.dumps(result, indent=1).encode())
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
