@@ -1,0 +1,223 @@
+"""The same mazes as real MiniWorld environments: the truth that simulator and renderer are held against.
+
+The only module that imports miniworld, and it does so in functions: importing MiniWorld opens an OpenGL context, and
+training needs none.
+"""
+
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mazes.layout import PITCH, ROOM, STEP_SIZES, Layout, MazeConfig
+from mazes.textures import WALL_TEXTURES
+
+if TYPE_CHECKING:
+    from miniworld.miniworld import MiniWorldEnv
+
+
+@cache
+def available() -> str | None:
+    """Return None where MiniWorld can draw, otherwise a sentence that says what is missing."""
+    try:
+        _reference_class()
+    except Exception as error:  # pyglet has no common error for its many ways to find no OpenGL
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return (
+            f"MiniWorld's pictures need OpenGL, which did not start ({reason}); on Debian and Ubuntu: "
+            "apt-get install libgl1 libglu1-mesa libegl1 libgl1-mesa-dri"
+        )
+    return None
+
+
+def make_reference(config: MazeConfig, layout: Layout, height: int = 60, width: int = 80) -> "MiniWorldEnv":
+    """Return a maze as a MiniWorld environment, with observations uint8 [height, width, 3].
+
+    It is a `miniworld.MiniWorldEnv` with the red box at the layout's goal and domain randomisation off. Its attributes
+    `pose` and `goal`, float64 [3] as in `mazes.simulator` and `Layout`, can be read and set.
+
+    Raises:
+        RuntimeError: there is no OpenGL here.
+    """
+    missing = available()
+    if missing:
+        raise RuntimeError(missing)
+    with redirect_stdout(StringIO()):  # it prints how many samples a pixel has
+        return _reference_class()(config, layout, height, width)
+
+
+class ReferenceRenderer:
+    """MiniWorld's own pictures of a batch of mazes: `mazes.renderer.render` by OpenGL.
+
+    The walls of each row of the batch stay in a display list of their own and are compiled again only when they change.
+    """
+
+    def __init__(self, config: MazeConfig, height: int = 30, width: int = 40) -> None:
+        """Prepare for pictures of `height` rows and `width` columns.
+
+        Raises:
+            RuntimeError: there is no OpenGL here.
+        """
+        missing = available()
+        if missing:
+            raise RuntimeError(missing)
+        self.config, self.height, self.width = config, height, width
+        self._world = None
+        self._rows: list[tuple[bytes, int]] = []
+
+    def render(self, layouts: Layout, poses: np.ndarray) -> np.ndarray:
+        """Return what the agent sees at `poses` float64 [B, 3] in B mazes, uint8 [B, height, width, 3]."""
+        frames = np.empty((len(poses), self.height, self.width, 3), np.uint8)
+        for row, frame in enumerate(frames):
+            frame[:] = self._look(row, layouts, poses).render_obs()
+        return frames
+
+    def depth(self, layouts: Layout, poses: np.ndarray) -> np.ndarray:
+        """Return the depth at each pixel's centre, float32 [B, height, width], metres along the optical axis.
+
+        MiniWorld's depth buffer has 16 bits, which is a resolution of depth**2 / 2600 metres.
+        """
+        frames = np.empty((len(poses), self.height, self.width), np.float32)
+        for row, frame in enumerate(frames):
+            frame[:] = self._look(row, layouts, poses).render_depth()[..., 0]
+        return frames
+
+    def _look(self, row: int, layouts: Layout, poses: np.ndarray) -> "MiniWorldEnv":
+        """Put one row of the batch before the camera."""
+        layout = Layout(*(field[row] for field in layouts))
+        key = layout.open.tobytes() + layout.texture.tobytes()
+        if self._world is None:
+            self._world = make_reference(self.config, layout, self.height, self.width)
+        world = self._world
+        if row == len(self._rows):
+            world.show(layout, walls=None)
+            self._rows.append((key, world.walls))
+        elif self._rows[row][0] != key:
+            world.show(layout, walls=self._rows[row][1])
+            self._rows[row] = key, world.walls
+        world.walls = self._rows[row][1]
+        world.goal = layout.goal
+        world.pose = poses[row]
+        return world
+
+
+@cache
+def _reference_class() -> type:
+    """Import MiniWorld without a display and return the environment's class."""
+    import pyglet
+
+    pyglet.options["headless"] = True  # has an effect before the first window only
+    from miniworld.entity import Box
+    from miniworld.miniworld import MiniWorldEnv
+    from miniworld.opengl import FrameBuffer
+    from miniworld.params import DEFAULT_PARAMS
+    from pyglet.gl import GL_COMPILE, glCallList, glEndList, glGenLists, glNewList
+
+    class ReferenceMaze(MiniWorldEnv):
+        """A `Layout` in MiniWorld.
+
+        MiniWorld compiles every world into display list 1, so that two environments in one process draw each other's.
+        Here list 1 holds the light alone, which all worlds share, and each world's walls have a list of their own.
+        """
+
+        def __init__(self, config: MazeConfig, layout: Layout, height: int, width: int) -> None:
+            self.layout = layout
+            self.walls = None
+            forward_step, turn_step = STEP_SIZES[config.step_size]
+            params = DEFAULT_PARAMS.no_random()
+            params.set("forward_step", forward_step)
+            params.set("turn_step", turn_step)
+            # The window's buffer outlives the environment: keep it as small as the observation's.
+            super().__init__(
+                max_episode_steps=config.visit_cap,
+                obs_height=height,
+                obs_width=width,
+                window_height=height,
+                window_width=width,
+                params=params,
+            )
+            # With one sample a pixel, depth is that at the pixel's centre.
+            self._depth_buffer = FrameBuffer(width, height, num_samples=1)
+
+        @property
+        def pose(self) -> np.ndarray:
+            """The agent's x and z in metres and heading in radians."""
+            return np.array([self.agent.pos[0], self.agent.pos[2], self.agent.dir])
+
+        @pose.setter
+        def pose(self, pose: np.ndarray) -> None:
+            self.agent.pos = np.array([pose[0], 0.0, pose[1]])
+            self.agent.dir = float(pose[2])
+
+        @property
+        def goal(self) -> np.ndarray:
+            """The box's x and z in metres and heading in radians."""
+            return np.array([self.box.pos[0], self.box.pos[2], self.box.dir])
+
+        @goal.setter
+        def goal(self, goal: np.ndarray) -> None:
+            self.box.pos = np.array([goal[0], 0.0, goal[1]])
+            self.box.dir = float(goal[2])
+
+        def show(self, layout: Layout, walls: int | None) -> None:
+            """Build another world, its walls in the display list `walls` (None: a new one)."""
+            self.layout = layout
+            self.walls = walls
+            self.reset()
+
+        def step(self, action: int) -> tuple:
+            """Move as MiniWorld does; reward 1 and the end when the box is near, as in its `Maze`."""
+            observation, _, _, truncated, info = super().step(action)
+            found = bool(self.near(self.box))
+            return observation, float(found), found, truncated, info
+
+        def render_depth(self, frame_buffer: FrameBuffer | None = None) -> np.ndarray:
+            """Return the depth at each pixel's centre, float32 [height, width, 1], metres."""
+            return super().render_depth(frame_buffer or self._depth_buffer)
+
+        def _gen_world(self) -> None:
+            open_, texture = self.layout.open, self.layout.texture
+            rooms = {
+                (i, j): self.add_rect_room(
+                    min_x=j // 2 * PITCH,
+                    max_x=j // 2 * PITCH + ROOM,
+                    min_z=i // 2 * PITCH,
+                    max_z=i // 2 * PITCH + ROOM,
+                    wall_tex=WALL_TEXTURES[texture[i, j]],
+                )
+                for i in range(0, open_.shape[0], 2)
+                for j in range(0, open_.shape[1], 2)
+                if open_[i, j]
+            }
+            for (i, j), room in rooms.items():
+                if (i, j + 2) in rooms and open_[i, j + 1]:
+                    self.connect_rooms(room, rooms[i, j + 2], min_z=room.min_z, max_z=room.max_z)
+                if (i + 2, j) in rooms and open_[i + 1, j]:
+                    self.connect_rooms(room, rooms[i + 2, j], min_x=room.min_x, max_x=room.max_x)
+            x, z, heading = self.layout.goal
+            self.box = self.place_entity(Box(color="red"), pos=np.array([x, 0.0, z]), dir=heading)
+            r, c = np.argwhere(self.layout.start)[0]
+            self.place_agent(pos=np.array([c * PITCH + ROOM / 2, 0.0, r * PITCH + ROOM / 2]), dir=0.0)
+
+        def _render_static(self) -> None:
+            rooms, self.rooms = self.rooms, []
+            super()._render_static()
+            self.rooms = rooms
+            if self.walls is None:
+                self.walls = glGenLists(1)
+            glNewList(self.walls, GL_COMPILE)
+            for room in rooms:
+                room._render()
+            glEndList()
+
+        def _render_world(self, frame_buffer: FrameBuffer, render_agent: bool) -> np.ndarray:
+            glCallList(1)
+            glCallList(self.walls)
+            self.box.render()
+            if render_agent:
+                self.agent.render()
+            return frame_buffer.resolve()
+
+    return ReferenceMaze
