@@ -115,7 +115,11 @@ def _spawn_batch(open_, start, goal, seeds, visits, distance, poses):
             x = c * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 2)
             z = r * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 3)
             counter += 4
-            if start[b, r, c] and np.hypot(x - goal[b, 0], z - goal[b, 1]) >= distance and is_free(open_[b], x, z, AGENT_RADIUS):
+            if (
+                start[b, r, c]
+                and np.hypot(x - goal[b, 0], z - goal[b, 1]) >= distance
+                and is_free(open_[b], x, z, AGENT_RADIUS)
+            ):
                 break
         poses[b, 0] = x
         poses[b, 1] = z

@@ -94,9 +94,13 @@ class Encoder(nn.Module):
     def forward(self, observation: Tensor) -> Tensor:
         """Encode N observations."""
         if observation.ndim == 4:
-            dtype = torch.get_autocast_dtype(observation.device.type) if torch.is_autocast_enabled(observation.device.type) else torch.float32
+            dtype = (
+                torch.get_autocast_dtype(observation.device.type)
+                if torch.is_autocast_enabled(observation.device.type)
+                else torch.float32
+            )
             # Height, width, colour in memory, which torch calls channels_last: no copy is made.
-            observation = observation.permute(0, 3, 1, 2).to(dtype) / 255
+            observation = observation.permute(0, 3, 1, 2).to(dtype).div_(255)
         return self.layers(observation)
 
 
@@ -108,7 +112,9 @@ class LSTM(nn.LSTM):
         if len(x) > 1:
             output, (h, c) = self(x, (h[None], c[None]))
             return output, h[0].float(), c[0].float()
-        gates = functional.linear(x[0], self.weight_ih_l0, self.bias_ih_l0) + functional.linear(h, self.weight_hh_l0, self.bias_hh_l0)
+        gates = functional.linear(x[0], self.weight_ih_l0, self.bias_ih_l0) + functional.linear(
+            h, self.weight_hh_l0, self.bias_hh_l0
+        )
         i, f, g, o = gates.float().chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
@@ -156,7 +162,9 @@ class Agent(nn.Module):
         sizes = [lstm.hidden_size for lstm in (self.lstm1, self.lstm2) if lstm is not None for _ in "hc"]
         return tuple(torch.zeros(batch, size, device=self.policy.weight.device) for size in sizes)
 
-    def unroll(self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor, state: State) -> tuple[Output, State]:
+    def unroll(
+        self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor, state: State
+    ) -> tuple[Output, State]:
         """Read T moments of B episodes.
 
         Args:
@@ -179,7 +187,9 @@ class Agent(nn.Module):
         inputs = [features]
         after: list[Tensor] = []
         if self.lstm1 is not None:
-            output, *after = self.lstm1.unroll(torch.cat([features, reward], -1) if self.config.see_reward else features, *state[:2])
+            output, *after = self.lstm1.unroll(
+                torch.cat([features, reward], -1) if self.config.see_reward else features, *state[:2]
+            )
             inputs.append(output.to(features.dtype))
         elif self.config.see_reward:
             inputs.append(reward)

@@ -32,7 +32,10 @@ def world(config: RunConfig, batch: int, threads: int) -> dict[str, float]:
     """
     generator = np.random.default_rng(0)
     environments = [
-        MazeEnvironment(config.maze, batch, height=config.height, width=config.width, episode_steps=config.learner.episode) for _ in range(threads)
+        MazeEnvironment(
+            config.maze, batch, height=config.height, width=config.width, episode_steps=config.learner.episode
+        )
+        for _ in range(threads)
     ]
     pool = ThreadPoolExecutor(threads)
 
@@ -47,7 +50,9 @@ def world(config: RunConfig, batch: int, threads: int) -> dict[str, float]:
         return len(actions) * batch * threads
 
     rivals: dict[str, Callable[[], float]] = {
-        "world/steps_per_second": lambda: _rate(lambda: ours(generator.integers(MazeEnvironment.actions, size=(8, batch))))
+        "world/steps_per_second": lambda: _rate(
+            lambda: ours(generator.integers(MazeEnvironment.actions, size=(8, batch)))
+        )
     }
     if reference.available() is None:
         miniworld = reference.make_reference(config.maze, generate(config.maze, 0), config.height, config.width)
@@ -66,7 +71,9 @@ def world(config: RunConfig, batch: int, threads: int) -> dict[str, float]:
         rivals["world/miniworld_steps_per_second"] = lambda: _rate(theirs)
     figures = _take_turns(rivals)
     if "world/miniworld_steps_per_second" in figures:
-        figures["world/times_miniworld"] = figures["world/steps_per_second"] / figures["world/miniworld_steps_per_second"]
+        figures["world/times_miniworld"] = (
+            figures["world/steps_per_second"] / figures["world/miniworld_steps_per_second"]
+        )
     return figures
 
 
@@ -75,7 +82,10 @@ def training(config: RunConfig, updates: int = 8) -> dict[str, float]:
     learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
     learner.update()  # compiles kernels and warms caches
     rows = [learner.update() for _ in range(updates)]
-    figures = {f"train/{key}": median(row[f"time/{key}"] for row in rows) for key in ("steps_per_second", "act", "world", "learn")}
+    figures = {
+        f"train/{key}": median(row[f"time/{key}"] for row in rows)
+        for key in ("steps_per_second", "act", "world", "learn")
+    }
     return figures
 
 

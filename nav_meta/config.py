@@ -126,6 +126,8 @@ _IMAZE = RunConfig(
 PRESETS: dict[str, RunConfig] = {
     "default": RunConfig(),
     "imaze": _IMAZE,
-    "quick": replace(_IMAZE, steps=400_000, evaluate_every=200_000, evaluation_mazes=32, final_mazes=100, checkpoint_every=200_000),
+    "quick": replace(
+        _IMAZE, steps=400_000, evaluate_every=200_000, evaluation_mazes=32, final_mazes=100, checkpoint_every=200_000
+    ),
 }
 """Presets by name; options on the command line change single values of one."""

@@ -159,7 +159,9 @@ def renderer_named(name: str, config: MazeConfig) -> Renderer:
         raise UserError(missing)
     by_size: dict[tuple[int, int], reference.ReferenceRenderer] = {}
 
-    def render(layouts: Layout, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
+    def render(
+        layouts: Layout, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
         if (height, width) not in by_size:
             by_size[height, width] = reference.ReferenceRenderer(config, height, width)
         return by_size[height, width].render(layouts, poses)
@@ -172,7 +174,14 @@ def _blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.
 
 
 def _play(
-    make_policy: MakePolicy, config: MazeConfig, seeds: np.ndarray, visits: int, height: int, width: int, seed: int, render: Renderer
+    make_policy: MakePolicy,
+    config: MazeConfig,
+    seeds: np.ndarray,
+    visits: int,
+    height: int,
+    width: int,
+    seed: int,
+    render: Renderer,
 ) -> Visits:
     """Stream mazes through a batch of environments: one that is done takes the next maze of the queue."""
     count = len(seeds)
@@ -185,7 +194,14 @@ def _play(
         return int(seeds[min(maze[row], count - 1)])
 
     environment = MazeEnvironment(
-        config, batch, height=height, width=width, seeds=next_seed, visits=visits, visit_cap=config.visit_cap, render=render
+        config,
+        batch,
+        height=height,
+        width=width,
+        seeds=next_seed,
+        visits=visits,
+        visit_cap=config.visit_cap,
+        render=render,
     )
     policy = make_policy(batch, seed)
     latency = np.zeros((count + 1, visits), np.int32)
@@ -212,7 +228,14 @@ def record(
 ) -> Trajectory:
     """Play one episode and keep its states."""
     environment = MazeEnvironment(
-        config, 1, height=height, width=width, seeds=lambda row, episode: maze_seed, visits=visits, visit_cap=config.visit_cap, render=render
+        config,
+        1,
+        height=height,
+        width=width,
+        seeds=lambda row, episode: maze_seed,
+        visits=visits,
+        visit_cap=config.visit_cap,
+        render=render,
     )
     policy = make_policy(1, seed)
     moments, actions, found = [], [], []
@@ -226,7 +249,13 @@ def record(
         found.append(bool(environment.ended.found.any()))
     poses, visit, visit_step = zip(*moments, strict=True)
     return Trajectory(
-        config, maze_seed, np.array(poses), np.array(actions, np.int64), np.array(visit, np.int32), np.array(visit_step, np.int32), np.array(found)
+        config,
+        maze_seed,
+        np.array(poses),
+        np.array(actions, np.int64),
+        np.array(visit, np.int32),
+        np.array(visit_step, np.int32),
+        np.array(found),
     )
 
 
@@ -287,7 +316,9 @@ def metrics(played: Visits, possible: References) -> dict[str, float]:
     means["latency/ideal_speedup"] = means["latency/explorer"] / means["latency/oracle"]
     means["latency/later_over_oracle"] = means["latency/later"] / means["latency/oracle"]
     means["latency/first_over_explorer"] = means["latency/first"] / means["latency/explorer"]
-    means["latency/memory_score"] = (means["latency/explorer"] - means["latency/later"]) / (means["latency/explorer"] - means["latency/oracle"])
+    means["latency/memory_score"] = (means["latency/explorer"] - means["latency/later"]) / (
+        means["latency/explorer"] - means["latency/oracle"]
+    )
     result = {}
     for key, (value, *resampled) in means.items():
         low, high = np.quantile(resampled, [0.025, 0.975])

@@ -30,7 +30,9 @@ class Diverged(UserError):
 class Learner:
     """PPO over sequences, or A2C (`LearnerConfig.clip` None), for an agent with memory."""
 
-    def __init__(self, config: LearnerConfig, agent: AgentConfig, tasks: list[Task], total_steps: int, seed: int) -> None:
+    def __init__(
+        self, config: LearnerConfig, agent: AgentConfig, tasks: list[Task], total_steps: int, seed: int
+    ) -> None:
         """Build the net, its replicas and the workers.
 
         Args:
@@ -53,7 +55,9 @@ class Learner:
         self._order = torch.Generator().manual_seed(seed)
         self._pool = ThreadPoolExecutor(len(tasks), thread_name_prefix="worker")
         if config.optimizer == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.agent.parameters(), lr=config.learning_rate, eps=1e-5)
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+                self.agent.parameters(), lr=config.learning_rate, eps=1e-5
+            )
         else:
             self.optimizer = torch.optim.RMSprop(self.agent.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-5)
 
@@ -83,11 +87,16 @@ class Learner:
             group["lr"] = learning_rate
         rows: list[dict[str, float]] = []
         for _ in range(config.passes):
-            orders = [torch.randperm(worker.task.batch, generator=self._order).chunk(config.minibatches) for worker in self.workers]
+            orders = [
+                torch.randperm(worker.task.batch, generator=self._order).chunk(config.minibatches)
+                for worker in self.workers
+            ]
             for part in range(config.minibatches):
                 parts = [order[part] for order in orders]
                 results = self._each(
-                    lambda worker, i: self._gradient(worker.agent, rollouts[i], advantages[i], targets[i], parts[i], entropy),  # noqa: B023
+                    lambda worker, i: self._gradient(
+                        worker.agent, rollouts[i], advantages[i], targets[i], parts[i], entropy
+                    ),  # noqa: B023
                     range(len(self.workers)),
                 )
                 row = {key: float(np.mean([result[key] for result in results])) for key in results[0]}
@@ -99,7 +108,9 @@ class Learner:
         values = torch.cat([r.value[:-1] for r in rollouts], 1)
         targets_all = torch.cat(targets, 1)
         metrics = {f"loss/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
-        metrics["loss/explained_variance"] = (1 - (targets_all - values).var() / targets_all.var().clamp(min=1e-8)).item()
+        metrics["loss/explained_variance"] = (
+            1 - (targets_all - values).var() / targets_all.var().clamp(min=1e-8)
+        ).item()
         metrics["loss/learning_rate"] = learning_rate
         metrics["return"] = float(np.mean([tally.reward for tally in tallies])) * config.episode
         visits = np.concatenate([tally.visits for tally in tallies])
@@ -142,24 +153,40 @@ class Learner:
         config = self.config
         with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll(
-                rollout.observation[:, rows],
+                rollout.observation.index_select(1, rows),  # 20 times as fast as [:, rows]
                 rollout.prev_action[:, rows],
                 rollout.prev_reward[:, rows],
                 rollout.first[rows],
                 tuple(part[rows] for part in rollout.state),
             )
-        policy = losses.policy_loss(output.logits, rollout.action[:, rows], rollout.log_prob[:, rows], advantages[:, rows], config.clip)
+        policy = losses.policy_loss(
+            output.logits, rollout.action[:, rows], rollout.log_prob[:, rows], advantages[:, rows], config.clip
+        )
         value = losses.value_loss(output.value, targets[:, rows])
-        hint = losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows]) if output.hint.numel() else torch.zeros(())
+        hint = (
+            losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
+            if output.hint.numel()
+            else torch.zeros(())
+        )
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
         agent.zero_grad()
         loss.backward()
-        parts = {"loss": loss, "policy": policy.loss, "value": value, "hint": hint, "entropy": policy.entropy, "kl": policy.kl, "clipped": policy.clipped}
+        parts = {
+            "loss": loss,
+            "policy": policy.loss,
+            "value": value,
+            "hint": hint,
+            "entropy": policy.entropy,
+            "kl": policy.kl,
+            "clipped": policy.clipped,
+        }
         return {key: part.item() for key, part in parts.items()}
 
     def _make_step(self, loss: float) -> float:
         """Average the replicas' gradients, clip, and move the weights; return the norm before clipping."""
-        for parameter, *others in zip(self.agent.parameters(), *(worker.agent.parameters() for worker in self.workers), strict=True):
+        for parameter, *others in zip(
+            self.agent.parameters(), *(worker.agent.parameters() for worker in self.workers), strict=True
+        ):
             gradients = [other.grad for other in others if other.grad is not None]
             parameter.grad = torch.stack(gradients).mean(0) if gradients else None
         norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm).item()

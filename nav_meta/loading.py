@@ -46,7 +46,9 @@ def load_agent(path: Path | None = None) -> Loaded:
     try:
         agent.load_state_dict(contents["agent"])
     except RuntimeError as error:
-        raise UserError(f"the weights in {path} do not fit the net that its configuration describes: use another checkpoint.") from error
+        raise UserError(
+            f"the weights in {path} do not fit the net that its configuration describes: use another checkpoint."
+        ) from error
     agent.to(memory_format=torch.channels_last).eval()
     torch.set_num_threads(1)
     bf16 = config.learner.bf16 if config.learner.bf16 is not None else has_bf16()
@@ -62,7 +64,9 @@ def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)}
     if unknown := sorted(set(values) - known):
-        raise UserError(f"{source} was written by another version: it has the unknown option {unknown[0]}; use that version.")
+        raise UserError(
+            f"{source} was written by another version: it has the unknown option {unknown[0]}; use that version."
+        )
     arguments = {}
     for name, value in values.items():
         if is_dataclass(hints[name]):

@@ -43,7 +43,9 @@ class PolicyLoss(NamedTuple):
     clipped: Tensor
 
 
-def policy_loss(logits: Tensor, actions: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float | None) -> PolicyLoss:
+def policy_loss(
+    logits: Tensor, actions: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float | None
+) -> PolicyLoss:
     """Return the loss of PPO (Schulman et al. 2017, equation 7), or of actor-critic without clipping.
 
     Args:

@@ -52,10 +52,20 @@ def compare(
     rows = {}
     for name, (make_policy, height, width) in agents.items():
         played = evaluation.run_visits(
-            make_policy, config, mazes.seeds, visits=visits, height=height, width=width, seed=seed, threads=threads, render=render
+            make_policy,
+            config,
+            mazes.seeds,
+            visits=visits,
+            height=height,
+            width=width,
+            seed=seed,
+            threads=threads,
+            render=render,
         )
         rows[name] = evaluation.metrics(played, possible)
-    rows["random walk"] = evaluation.metrics(evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed), possible)
+    rows["random walk"] = evaluation.metrics(
+        evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed), possible
+    )
     return rows
 
 

@@ -99,7 +99,9 @@ class Worker:
                 if t == 0:
                     begins = torch.from_numpy(moment.first)
                 else:
-                    assert t == steps or not moment.first.any(), "an episode may begin with a rollout only: LSTMs run fused over it"
+                    assert t == steps or not moment.first.any(), (
+                        "an episode may begin with a rollout only: LSTMs run fused over it"
+                    )
                 output, next_memory = self.agent.unroll(
                     torch.from_numpy(observations[t : t + 1]),
                     prev_action[t : t + 1],
@@ -124,13 +126,20 @@ class Worker:
             prev_reward[1:] + bonus[1:], discount[1:], target[:-1], known[:-1],
         )  # fmt: skip
         tally = Tally(
-            prev_reward[1:].mean().item(), np.concatenate(visits), seconds_world, time.perf_counter() - started - seconds_world
+            prev_reward[1:].mean().item(),
+            np.concatenate(visits),
+            seconds_world,
+            time.perf_counter() - started - seconds_world,
         )
         return rollout, tally
 
     def state(self) -> dict:
         """Return all that `restore` needs."""
-        return {"task": {name: pack_array(value) for name, value in self.task.state().items()}, "memory": list(self.memory), "generator": self.generator.get_state()}
+        return {
+            "task": {name: pack_array(value) for name, value in self.task.state().items()},
+            "memory": list(self.memory),
+            "generator": self.generator.get_state(),
+        }
 
     def restore(self, state: dict) -> None:
         """Continue exactly where `state` was taken."""

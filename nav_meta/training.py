@@ -138,7 +138,9 @@ def train(
         if stop.asked:
             record.close()
             tracker.finish()
-            progress.message(f"stopped at step {learner.step:,}; go on with: python scripts/train_nav.py --resume {folder}")
+            progress.message(
+                f"stopped at step {learner.step:,}; go on with: python scripts/train_nav.py --resume {folder}"
+            )
             return None
         progress.message(f"evaluating on {config.final_mazes} test mazes")
     figures = _finish(learner, config, folder, tracker, others)
@@ -165,14 +167,23 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
     rows = report.compare(
         {
             "agent": (evaluation.of_agent(learner.agent, learner.precision), config.height, config.width),
-            **{report.name_of(other): (evaluation.of_agent(other.agent, other.precision), other.config.height, other.config.width) for other in others},
+            **{
+                report.name_of(other): (
+                    evaluation.of_agent(other.agent, other.precision),
+                    other.config.height,
+                    other.config.width,
+                )
+                for other in others
+            },
         },
         config.maze,
         mazes,
         threads=config.workers,
     )
     table = report.table(rows)
-    text = json.dumps({"maze": asdict(config.maze), "mazes": mazes._asdict(), "step": learner.step, "rows": rows}, indent=1)
+    text = json.dumps(
+        {"maze": asdict(config.maze), "mazes": mazes._asdict(), "step": learner.step, "rows": rows}, indent=1
+    )
     write_atomically(folder / "evaluation.json", text.encode())
     write_atomically(folder / "table.md", report.markdown(table).encode())
     made = []
@@ -184,7 +195,11 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
     replay = folder / "videos" / "replay.mp4"
     try:
         trajectory = evaluation.record(
-            evaluation.of_agent(learner.agent, learner.precision), config.maze, int(mazes.seeds[0]), height=config.height, width=config.width
+            evaluation.of_agent(learner.agent, learner.precision),
+            config.maze,
+            int(mazes.seeds[0]),
+            height=config.height,
+            width=config.width,
         )
         video.write_video(trajectory, replay)
         made.append(replay)

@@ -47,7 +47,10 @@ class Options:
 def main() -> None:
     """Parse the command line, measure, print the figures."""
     options = tyro.cli(Options)
-    height, width = options.height or (30 if options.what == "train" else 60), options.width or (40 if options.what == "train" else 80)
+    height, width = (
+        options.height or (30 if options.what == "train" else 60),
+        options.width or (40 if options.what == "train" else 80),
+    )
     config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
     clock = time.perf_counter()
     if options.what == "world":

@@ -52,7 +52,9 @@ def main() -> None:
         raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
     clock = time.perf_counter()
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
-    changes = {key: value for key, value in (("kind", options.kind), ("step_size", options.step_size)) if value is not None}
+    changes = {
+        key: value for key, value in (("kind", options.kind), ("step_size", options.step_size)) if value is not None
+    }
     if options.rooms is not None:
         changes |= {"rows": options.rooms, "columns": options.rooms}
     try:
@@ -60,7 +62,14 @@ def main() -> None:
     except ValueError as error:
         raise UserError(f"no such maze: {error}.") from error
     rows = report.compare(
-        {report.name_of(agent): (evaluation.of_agent(agent.agent, agent.precision), agent.config.height, agent.config.width) for agent in agents},
+        {
+            report.name_of(agent): (
+                evaluation.of_agent(agent.agent, agent.precision),
+                agent.config.height,
+                agent.config.width,
+            )
+            for agent in agents
+        },
         config,
         MazeSet("test", 0, options.mazes),
         visits=options.visits,

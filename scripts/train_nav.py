@@ -49,7 +49,9 @@ def main() -> None:
     options = tyro.cli(Options, default=Options(config=defaults))
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     clock = time.perf_counter()
-    figures = train(options.config, folder, resume=options.resume is not None, wandb=options.wandb, compare=options.compare)
+    figures = train(
+        options.config, folder, resume=options.resume is not None, wandb=options.wandb, compare=options.compare
+    )
     if options.json and figures is not None:
         result = {
             **figures, "config": asdict(options.config), "git_commit": git_commit(Path(__file__).parent),

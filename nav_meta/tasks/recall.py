@@ -48,15 +48,21 @@ class Recall:
         first = self._step == 0
         out[:] = np.eye(self.actions, dtype=np.float32)[self._cue] * first[:, None]
         discount = (self._step < self.length).astype(np.float32)
-        return TimeStep(out, self._prev_action.copy(), self._prev_reward.copy(), first, discount, np.zeros(self.batch, np.int32))
+        return TimeStep(
+            out, self._prev_action.copy(), self._prev_reward.copy(), first, discount, np.zeros(self.batch, np.int32)
+        )
 
     def hints(self) -> Hints:
         """Return no signals."""
-        return Hints(np.zeros(self.batch, np.float32), np.zeros((self.batch, 0), np.float32), np.zeros(self.batch, np.bool_))
+        return Hints(
+            np.zeros(self.batch, np.float32), np.zeros((self.batch, 0), np.float32), np.zeros(self.batch, np.bool_)
+        )
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs."""
-        return {name: getattr(self, name).copy() for name in ("_episode", "_step", "_cue", "_prev_action", "_prev_reward")}
+        return {
+            name: getattr(self, name).copy() for name in ("_episode", "_step", "_cue", "_prev_action", "_prev_reward")
+        }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue exactly where `state` was taken."""

@@ -1,0 +1,101 @@
+"""The net: fused over time against step by step, memory reset, and the controls."""
+
+import pytest
+import torch
+
+from models.agent import Agent, AgentConfig
+
+T, B, ACTIONS, HINT = 7, 3, 4, 2
+SHAPE = (30, 40, 3)
+
+CONTROLS = [
+    AgentConfig(features=24, reward_units=8, units=16),
+    AgentConfig(features=24, units=16, memory="single"),
+    AgentConfig(features=24, units=16, memory="none"),
+    AgentConfig(features=24, reward_units=8, units=16, see_reward=False),
+    AgentConfig(features=24, reward_units=8, units=16, see_action=False),
+]
+
+
+def make(config: AgentConfig) -> Agent:
+    torch.manual_seed(0)
+    agent = Agent(config, SHAPE, ACTIONS, HINT)
+    torch.nn.init.normal_(agent.policy.weight)  # so that differences show
+    return agent
+
+
+def inputs(steps: int = T) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return (
+        torch.randint(0, 256, (steps, B, *SHAPE), dtype=torch.uint8, generator=generator),
+        torch.randint(0, ACTIONS, (steps, B), generator=generator),
+        torch.rand(steps, B, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("config", CONTROLS, ids=str)
+def test_fused_over_time_equals_step_by_step(config: AgentConfig) -> None:
+    agent = make(config)
+    observation, action, reward = inputs()
+    first = torch.tensor([True, False, True])
+    state = tuple(torch.rand_like(part) for part in agent.initial_state(B))
+    fused, after = agent.unroll(observation, action, reward, first, state)
+    memory = state
+    for t in range(T):
+        out, memory = agent.unroll(
+            observation[t : t + 1],
+            action[t : t + 1],
+            reward[t : t + 1],
+            first if t == 0 else torch.zeros(B, dtype=torch.bool),
+            memory,
+        )
+        for whole, single in zip(fused, out, strict=True):
+            torch.testing.assert_close(whole[t], single[0], atol=1e-5, rtol=1e-4)
+    for whole, single in zip(after, memory, strict=True):
+        torch.testing.assert_close(whole, single, atol=1e-5, rtol=1e-4)
+
+
+def test_first_empties_the_memory_before_the_observation_is_read() -> None:
+    agent = make(CONTROLS[0])
+    observation, action, reward = inputs(1)
+    full = tuple(torch.rand_like(part) for part in agent.initial_state(B))
+    everywhere = torch.ones(B, dtype=torch.bool)
+    from_full, _ = agent.unroll(observation, action, reward, everywhere, full)
+    from_empty, _ = agent.unroll(observation, action, reward, everywhere, agent.initial_state(B))
+    torch.testing.assert_close(from_full, from_empty)
+    kept, _ = agent.unroll(observation, action, reward, ~everywhere, full)
+    assert not torch.allclose(kept.logits, from_empty.logits)
+
+
+def test_memory_carries_over_steps_and_the_feed_forward_control_has_none() -> None:
+    observation, action, reward = inputs()
+    changed = observation.clone()
+    changed[0] = 255 - changed[0]
+    first = torch.ones(B, dtype=torch.bool)
+    for config, remembers in ((CONTROLS[0], True), (CONTROLS[1], True), (CONTROLS[2], False)):
+        agent = make(config)
+        one, _ = agent.unroll(observation, action, reward, first, agent.initial_state(B))
+        two, _ = agent.unroll(changed, action, reward, first, agent.initial_state(B))
+        assert torch.equal(one.logits[-1], two.logits[-1]) is not remembers
+
+
+@pytest.mark.parametrize(("config", "part"), [(CONTROLS[3], "reward"), (CONTROLS[4], "action")])
+def test_controls_are_not_told(config: AgentConfig, part: str) -> None:
+    agent = make(config)
+    observation, action, reward = inputs()
+    first = torch.zeros(B, dtype=torch.bool)
+    other_action, other_reward = (action, reward + 1) if part == "reward" else ((action + 1) % ACTIONS, reward)
+    one, _ = agent.unroll(observation, action, reward, first, agent.initial_state(B))
+    two, _ = agent.unroll(observation, other_action, other_reward, first, agent.initial_state(B))
+    assert torch.equal(one.logits, two.logits)
+    whole = make(CONTROLS[0])
+    one, _ = whole.unroll(observation, action, reward, first, whole.initial_state(B))
+    two, _ = whole.unroll(observation, other_action, other_reward, first, whole.initial_state(B))
+    assert not torch.equal(one.logits, two.logits)
+
+
+def test_illegal_options_are_named() -> None:
+    with pytest.raises(ValueError, match="memory must be one of"):
+        AgentConfig(memory="elephant")
+    with pytest.raises(ValueError, match="units must be at least 1"):
+        AgentConfig(units=0)
