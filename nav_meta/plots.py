@@ -1,0 +1,191 @@
+"""Figures of an evaluation and of training, as PNG files."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from nav_meta.files import write_atomically
+
+Metrics = Mapping[str, float]
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's, which colour-blind people can tell apart."""
+REFERENCE = "#222222"
+FAINT = "#8a8f98"
+_MARKERS = "osDv^P"
+
+
+class Panel(NamedTuple):
+    """One of the small plots of `plot_runs`."""
+
+    title: str
+    key: str
+    reference: str = ""
+    """Key of what is possible, dashed."""
+    log: bool = False
+
+
+PANELS = (
+    Panel("first latency, steps (dashed: explorer)", "latency/first", "latency/explorer", log=True),
+    Panel("later latency, steps (dashed: oracle)", "latency/later", "latency/oracle", log=True),
+    Panel("memory score (1: shortest path)", "latency/memory_score"),
+    Panel("success of later visits", "success/later"),
+    Panel("return of an episode (goals found)", "return"),
+    Panel("entropy of the policy, nats", "loss/entropy"),
+    Panel("value: explained variance", "loss/explained_variance"),
+    Panel("environment steps per second", "time/steps_per_second"),
+)
+
+
+def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
+    """Plot steps to the goal at each visit, with 95 % intervals.
+
+    Args:
+        rows: name -> the metrics of `evaluation.metrics` on the same mazes, the agent's first; oracle and explorer are
+            in each of them.
+        path: the PNG file.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    some = next(iter(rows.values()))
+    visits = sum(key.startswith("latency/visit_") and key.count("/") == 1 for key in some)
+    count = np.arange(1, visits + 1)
+    controls = iter(zip(COLOURS[1:] * len(rows), _MARKERS[1:] * len(rows), strict=False))
+    for number, (name, row) in enumerate(rows.items()):
+        mean, low, high = (_by_visit(row, "visit", visits, end) for end in ("", "/low", "/high"))
+        if name == "random walk":
+            style = {"color": FAINT, "marker": "x", "linewidth": 1.5}
+        elif number == 0:
+            style = {"color": COLOURS[0], "marker": _MARKERS[0], "linewidth": 2.6}
+        else:
+            colour, marker = next(controls)
+            style = {"color": colour, "marker": marker, "linewidth": 1.8}
+        axes.fill_between(count, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        axes.plot(count, mean, label=name, markersize=6, **style)
+        if number == 0:
+            for visit, side, align in ((1, -9, "right"), (visits, 9, "left")):
+                value = mean[visit - 1]
+                font = {"color": style["color"], "fontweight": "bold", "va": "center", "ha": align}
+                axes.annotate(f"{value:.1f}", (visit, value), (side, 0), textcoords="offset points", **font)
+    explorer, low, high = (some[f"latency/explorer{end}"] for end in ("", "/low", "/high"))
+    interval = [[explorer - low], [high - explorer]]
+    style = {"color": REFERENCE, "markersize": 13, "capsize": 3, "zorder": 5}
+    axes.errorbar([1], [explorer], interval, fmt="*", label="explorer (goal unknown)", **style)
+    oracle = _by_visit(some, "oracle", visits)
+    axes.plot(count, oracle, "--", color=REFERENCE, linewidth=1.6, label="oracle (shortest path)")
+    _log_steps(axes)
+    axes.set_xticks(count, ["1\nfirst", *(f"{visit}" for visit in count[1:])])
+    axes.set_xlabel("visit to the same goal, each from a new place")
+    axes.set_ylabel("steps to the goal (log scale)")
+    axes.set_title("Goal latency by visit", loc="left", fontweight="bold")
+    axes.margins(x=0.12, y=0.1)
+    _clean(axes)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    _save(figure, path)
+
+
+def plot_training(rows: Sequence[Metrics], path: Path) -> None:
+    """Plot the learning curves of one run, the rows of its `metrics.jsonl`, into a PNG file; UserError as above."""
+    plot_runs({"": [rows]}, path)
+
+
+def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> None:
+    """Plot the learning curves of groups of runs, each group as its mean with a band from the lowest to the highest.
+
+    Args:
+        groups: name -> runs that differ by their seed alone, each the rows of its `metrics.jsonl`.
+        path: the PNG file.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    figure = Figure(figsize=(15, 6.6), dpi=110, layout="constrained")
+    grid = figure.subplots(2, 4, sharex=True)
+    for axes, panel in zip(grid.flat, PANELS, strict=True):
+        for colour, (name, runs) in zip(COLOURS * len(groups), groups.items(), strict=False):
+            steps, values = _common(runs, panel.key)
+            if not len(steps):
+                continue
+            many = len(steps) > 150  # one value an update: noisy
+            mean = values.mean(0)
+            if len(runs) > 1:
+                axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+            elif many:
+                axes.plot(steps, mean, color=colour, alpha=0.25, linewidth=0.8)
+            line = _smooth(mean, len(steps) // 50) if many else mean
+            axes.plot(steps, line, color=colour, linewidth=2, marker=None if many else "o", markersize=3.5, label=name)
+            if panel.reference:
+                steps, values = _common(runs, panel.reference)
+                axes.plot(steps, values.mean(0), "--", color=REFERENCE if len(groups) == 1 else colour, linewidth=1.3)
+        axes.set_title(panel.title, loc="left", fontsize=10)
+        if panel.log:
+            _log_steps(axes)
+        _clean(axes)
+    for axes in grid[1]:
+        axes.set_xlabel("environment steps")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    if any(groups):
+        handles, labels = grid[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    _save(figure, path)
+
+
+def _by_visit(row: Metrics, what: str, visits: int, end: str = "") -> np.ndarray:
+    return np.array([row[f"latency/{what}_{visit + 1}{end}"] for visit in range(visits)])
+
+
+def _common(runs: Sequence[Sequence[Metrics]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the steps [S] that all runs reached and each run's values there, [runs, S]; S = 0 where one has none."""
+    curves = [np.array([(row["step"], row[key]) for row in rows if key in row]).reshape(-1, 2) for rows in runs]
+    curves = [curve[np.isfinite(curve[:, 1])] for curve in curves]
+    if not all(len(curve) for curve in curves):
+        return np.empty(0), np.empty((len(runs), 0))
+    steps = curves[0][:, 0]
+    steps = steps[(steps >= max(curve[0, 0] for curve in curves)) & (steps <= min(curve[-1, 0] for curve in curves))]
+    return steps, np.stack([np.interp(steps, *curve.T) for curve in curves])
+
+
+def _smooth(values: np.ndarray, reach: int) -> np.ndarray:
+    """Return means over what lies within `reach` of each value."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    here = np.arange(len(values))
+    begin, end = np.maximum(here - reach, 0), np.minimum(here + reach + 1, len(values))
+    return (sums[end] - sums[begin]) / (end - begin)
+
+
+def _log_steps(axes: Axes) -> None:
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#dddddd", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _short(value: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:g} {letter}"
+    return f"{value:g}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)  # no global state and no window, unlike pyplot
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,84 @@
+"""Film a trained agent in a maze it has never seen."""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mazes.layout import MazeConfig
+from mazes.seeds import split_seeds
+from nav_meta import evaluation, report, video
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.loading import load_agent
+
+
+@dataclass(frozen=True)
+class Options:
+    """Film a trained agent in a maze it has never seen."""
+
+    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
+    """A run's folder or a checkpoint; by default the released agent."""
+    kind: Literal["random", "imaze", "fixed"] | None = None
+    """Kind of maze; by default the one that the agent was trained in."""
+    rooms: int | None = None
+    """Rooms along each side; by default as in training."""
+    step_size: Literal["fast", "fine"] | None = None
+    """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees; by default as in training."""
+    seed: int = 0
+    """Which test maze, and the seed of the actions drawn in it."""
+    visits: int = evaluation.VISITS
+    """Visits to the goal."""
+    renderer: Literal["fast", "miniworld"] = "fast"
+    """miniworld shows the agent, and films, real MiniWorld frames; needs OpenGL."""
+    out: Path | None = None
+    """The film, .mp4, or .webp for a small one that web pages show; by default an mp4 in videos/."""
+    height: int | None = None
+    """Rows of the film; by default 720, and 360 for .webp."""
+
+
+def main() -> None:
+    """Parse the command line, play, film."""
+    options = tyro.cli(Options)
+    if options.visits < 1 or options.seed < 0:
+        raise UserError("--visits must be at least 1, and --seed at least 0.")
+    if options.height is not None and not 240 <= options.height <= 2160:
+        raise UserError("--height must be between 240 and 2160 rows.")
+    if options.out is not None and options.out.suffix not in (".mp4", ".webp"):
+        raise UserError(f"--out must end in .mp4 or .webp, not {options.out.name!r}.")
+    loaded = load_agent(options.checkpoint)
+    config = _maze(loaded.config.maze, options)
+    render = evaluation.renderer_named(options.renderer, config)
+    size = (loaded.config.height, loaded.config.width)
+    trajectory = evaluation.record(
+        evaluation.of_agent(loaded.agent, loaded.precision),
+        config,
+        int(split_seeds("test", options.seed, 1)[0]),
+        visits=options.visits,
+        height=size[0],
+        width=size[1],
+        seed=options.seed,
+        render=render,
+    )
+    shape = "imaze" if config.kind == "imaze" else f"{config.kind}_{config.rows}x{config.columns}"
+    path = options.out or Path("videos") / f"{shape}_maze_{options.seed}.mp4"
+    write = video.write_webp if path.suffix == ".webp" else video.write_video
+    rows = {} if options.height is None else {"height": options.height}
+    write(trajectory, path, observation=size, title=report.name_of(loaded), render=render, **rows)
+    for number, visit in enumerate(video.visits_of(trajectory), start=1):
+        end = "" if visit.found else "  (given up)"
+        print(f"visit {number}: {visit.steps:4} steps, shortest {visit.oracle}{end}", file=sys.stderr)
+    print(path)
+
+
+def _maze(trained: MazeConfig, options: Options) -> MazeConfig:
+    given = {"kind": options.kind, "step_size": options.step_size, "rows": options.rooms, "columns": options.rooms}
+    try:
+        return replace(trained, **{key: value for key, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UserError(f"no such maze: {error}.") from error
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
