@@ -171,6 +171,12 @@ def _cast_box(goal, cos_goal, sin_goal, x, z, dx, dz):
 
 
 @njit(forceinline=True)
+def _first_row(y, height):
+    """Return the first row that begins at y or below, clipped to the picture."""
+    return np.int64(np.ceil(min(y, height))) if y > 0 else 0
+
+
+@njit(forceinline=True)
 def _find_walls(open_, texture, x, z, cos, sin, pixel, height, walls, near, edges):
     """Fill in the walls in view from left to right, and by sample 1 / depth and the rows at which its zones begin."""
     centre = len(near) / 2 - 0.5
@@ -184,8 +190,8 @@ def _find_walls(open_, texture, x, z, cos, sin, pixel, height, walls, near, edge
         for m in range(first, wall.end):
             near[m] = wall.near + wall.near_slope * (m - centre) / samples_per_lateral
             horizon = height / 2 - _SAMPLE_Y[m % _SAMPLES]
-            edges[_WALL, m] = max(0, np.int64(np.ceil(horizon - (WALL_HEIGHT - CAMERA_HEIGHT) / pixel * near[m])))
-            edges[_FLOOR, m] = min(height, np.int64(np.ceil(horizon + CAMERA_HEIGHT / pixel * near[m])))
+            edges[_WALL, m] = _first_row(horizon - (WALL_HEIGHT - CAMERA_HEIGHT) / pixel * near[m], height)
+            edges[_FLOOR, m] = _first_row(horizon + CAMERA_HEIGHT / pixel * near[m], height)
         first = wall.end
         n += 1
 
@@ -201,9 +207,9 @@ def _find_box(goal, x, z, cos, sin, pixel, height, near, box):
         if enter * near[m] < 1:
             horizon = height / 2 - _SAMPLE_Y[m % _SAMPLES]
             drop = (CAMERA_HEIGHT - BOX_SIZE) / pixel
-            box[0, m] = min(height, np.int64(np.ceil(horizon + drop / leave)))
-            box[1, m] = min(height, np.int64(np.ceil(horizon + drop / enter)))
-            box[2, m] = min(height, np.int64(np.ceil(horizon + CAMERA_HEIGHT / pixel / enter)))
+            box[0, m] = _first_row(horizon + drop / leave, height)
+            box[1, m] = _first_row(horizon + drop / enter, height)
+            box[2, m] = _first_row(horizon + CAMERA_HEIGHT / pixel / enter, height)
             box[3, m] = np.int64(255 * light * textures.WEIGHT + 0.5)
 
 
