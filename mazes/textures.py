@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from PIL import Image
 
 WALL_TEXTURES = (
     "brick_wall",
@@ -95,14 +96,13 @@ def _pack(channels, texels):
 
 def _read(path: Path) -> np.ndarray:
     """Return an image as uint8 [width, height, 3], each column from bottom to top as in OpenGL."""
-    import cv2  # slow to import
-
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
+    try:
+        image = np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
         raise FileNotFoundError(
             f"MiniWorld's texture {path} cannot be read: pip install --force-reinstall miniworld==2.1.0"
-        )
-    return cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+        ) from error
+    return np.ascontiguousarray(np.rot90(image, -1))
 
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
@@ -110,14 +110,11 @@ def _pyramid(image: np.ndarray) -> list[np.ndarray]:
 
     Sides that are no power of two are first stretched to the next, which lets the renderer wrap around with a bit mask.
     """
-    import cv2
-
-    # OpenCV counts an array's second side first.
-    sides = [1 << (side - 1).bit_length() for side in image.shape[1::-1]]
-    if list(image.shape[1::-1]) != sides:
-        image = cv2.resize(image, sides, interpolation=cv2.INTER_LINEAR)
+    image = Image.fromarray(image)
+    sides = tuple(1 << (side - 1).bit_length() for side in image.size)
+    if image.size != sides:
+        image = image.resize(sides, Image.Resampling.BILINEAR)
     levels = [image]
-    while max(sides) > 1:
-        sides = [max(1, side // 2) for side in sides]
-        levels.append(cv2.resize(levels[-1], sides, interpolation=cv2.INTER_AREA))
-    return levels
+    while max(levels[-1].size) > 1:
+        levels.append(levels[-1].reduce(tuple(min(2, side) for side in levels[-1].size)))
+    return [np.asarray(level) for level in levels]

@@ -316,11 +316,12 @@ def metrics(played: Visits, possible: References) -> dict[str, float]:
     means["latency/ideal_speedup"] = means["latency/explorer"] / means["latency/oracle"]
     means["latency/later_over_oracle"] = means["latency/later"] / means["latency/oracle"]
     means["latency/first_over_explorer"] = means["latency/first"] / means["latency/explorer"]
-    means["latency/memory_score"] = (means["latency/explorer"] - means["latency/later"]) / (
-        means["latency/explorer"] - means["latency/oracle"]
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):  # in a handful of mazes the explorer may equal the oracle
+        means["latency/memory_score"] = (means["latency/explorer"] - means["latency/later"]) / (
+            means["latency/explorer"] - means["latency/oracle"]
+        )
     result = {}
     for key, (value, *resampled) in means.items():
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        low, high = np.nanquantile(resampled, [0.025, 0.975])
         result |= {key: float(value), f"{key}/low": float(low), f"{key}/high": float(high)}
     return result
