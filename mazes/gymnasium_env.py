@@ -90,7 +90,7 @@ class _Mazes:
         self._world = MazeEnvironment(self.config, len(generators), seeds=seed_of, **self._picture, **self._limits)
         return self._world.time_step().observation
 
-    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Make one action in every row."""
         world = self._world
         if world is None:
@@ -149,8 +149,8 @@ class MazeVectorEnv(_Mazes, VectorEnv):
     """`num_envs` mazes stepped and drawn together; see the module for the options and the info.
 
     Episodes begin anew in the step that ends them, with the old one's last observation and info in
-    `infos["final_obs"]` and `infos["final_info"]`: equal to `gymnasium.vector.SyncVectorEnv` over as many `MazeEnv` with
-    `autoreset_mode=AutoresetMode.SAME_STEP`, and faster.
+    `infos["final_obs"]` and `infos["final_info"]`: equal to `gymnasium.vector.SyncVectorEnv` over as many `MazeEnv`
+    with `autoreset_mode=AutoresetMode.SAME_STEP`, and faster.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "autoreset_mode": AutoresetMode.SAME_STEP}
@@ -172,7 +172,10 @@ class MazeVectorEnv(_Mazes, VectorEnv):
             seed: row i draws its mazes from seed + i, or from seed[i]; None goes on with what the row drew from before.
             options: none are known.
         """
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int | np.integer) else seed or [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            seeds = [seed + i for i in range(self.num_envs)]
+        else:
+            seeds = seed or [None] * self.num_envs
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed must be a number or a list of {self.num_envs}, not of {len(seeds)}")
         old = self._generators or [None] * self.num_envs

@@ -74,7 +74,7 @@ def assert_equal(one, other):
         assert one.keys() == other.keys()
         for key in one:
             assert_equal(one[key], other[key])
-    elif isinstance(one, tuple) or getattr(one, "dtype", None) == object:
+    elif isinstance(one, tuple) or getattr(one, "dtype", np.dtype(int)).hasobject:
         assert len(one) == len(other)
         for a, b in zip(one, other, strict=True):
             assert_equal(a, b)
