@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mazes.layout import PITCH, ROOM, STEP_SIZES, Layout, MazeConfig
+from mazes.layout import PITCH, ROOM, STEP_SIZES, Layout, MazeConfig, generate
 from mazes.textures import WALL_TEXTURES
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 @cache
 def available() -> str | None:
     """Return None where MiniWorld can draw, otherwise a sentence that says what is missing."""
+    config = MazeConfig(rows=2, columns=2, landmarks="none")
     try:
-        _reference_class()
+        _build(config, generate(config, 0), 4, 4)
     except Exception as error:  # pyglet has no common error for its many ways to find no OpenGL
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return (
             f"MiniWorld's pictures need OpenGL, which did not start ({reason}); on Debian and Ubuntu: "
-            "apt-get install libgl1 libglu1-mesa libegl1 libgl1-mesa-dri"
+            "apt-get install libgl1 libglu1-mesa libegl1 libgl1-mesa-dri libfreetype6"
         )
     return None
 
@@ -44,8 +45,7 @@ def make_reference(config: MazeConfig, layout: Layout, height: int = 60, width: 
     missing = available()
     if missing:
         raise RuntimeError(missing)
-    with redirect_stdout(StringIO()):  # it prints how many samples a pixel has
-        return _reference_class()(config, layout, height, width)
+    return _build(config, layout, height, width)
 
 
 class ReferenceRenderer:
@@ -103,6 +103,11 @@ class ReferenceRenderer:
         return world
 
 
+def _build(config: MazeConfig, layout: Layout, height: int, width: int) -> "MiniWorldEnv":
+    with redirect_stdout(StringIO()):  # it prints how many samples a pixel has
+        return _reference_class()(config, layout, height, width)
+
+
 @cache
 def _reference_class() -> type:
     """Import MiniWorld without a display and return the environment's class."""
@@ -113,7 +118,25 @@ def _reference_class() -> type:
     from miniworld.miniworld import MiniWorldEnv
     from miniworld.opengl import FrameBuffer
     from miniworld.params import DEFAULT_PARAMS
-    from pyglet.gl import GL_COMPILE, glCallList, glEndList, glGenLists, glNewList
+    from pyglet.gl import (
+        GL_COMPILE,
+        GL_FRAMEBUFFER,
+        glBindFramebuffer,
+        glCallList,
+        glEndList,
+        glGenLists,
+        glNewList,
+    )
+
+    class DepthBuffer(FrameBuffer):
+        """A frame buffer that is drawn to without multisampling: depth is that at the pixel's centre."""
+
+        def bind(self) -> None:
+            super().bind()
+            glBindFramebuffer(GL_FRAMEBUFFER, self.final_fbo)
+
+        def resolve(self) -> None:
+            """Nothing to do: there is one sample a pixel, where `get_depth_map` reads."""
 
     class ReferenceMaze(MiniWorldEnv):
         """A `Layout` in MiniWorld.
@@ -138,8 +161,7 @@ def _reference_class() -> type:
                 window_width=width,
                 params=params,
             )
-            # With one sample a pixel, depth is that at the pixel's centre.
-            self._depth_buffer = FrameBuffer(width, height, num_samples=1)
+            self._depth_buffer = DepthBuffer(width, height)
 
         @property
         def pose(self) -> np.ndarray:
