@@ -132,11 +132,11 @@ def _relax(field, ahead, way, stride, spacing, queue, queued, values):
                 values[h] = ahead[i, j, h]
             else:
                 values[h] = np.inf
-        # Turning on the spot: twice around either way.
-        for h in range(2 * headings):
-            values[h % headings] = min(values[h % headings], values[h % headings - 1] + 1)
-        for h in range(2 * headings, 0, -1):
-            values[h % headings - 1] = min(values[h % headings - 1], values[h % headings] + 1)
+        for _ in range(2):  # turning on the spot: twice around either way
+            for h in range(headings):
+                values[h] = min(values[h], values[h - 1] + 1)
+            for h in range(headings - 1, -1, -1):
+                values[h - 1] = min(values[h - 1], values[h] + 1)
         changed = False
         for h in range(headings):
             if values[h] < field[i, j, h] - _TOLERANCE:
