@@ -56,7 +56,7 @@ class Learner:
         self._pool = ThreadPoolExecutor(len(tasks), thread_name_prefix="worker")
         if config.optimizer == "adam":
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                self.agent.parameters(), lr=config.learning_rate, eps=1e-5
+                self.agent.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
             )
         else:
             self.optimizer = torch.optim.RMSprop(self.agent.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-5)
@@ -184,12 +184,13 @@ class Learner:
 
     def _make_step(self, loss: float) -> float:
         """Average the replicas' gradients, clip, and move the weights; return the norm before clipping."""
-        for parameter, *others in zip(
-            self.agent.parameters(), *(worker.agent.parameters() for worker in self.workers), strict=True
-        ):
-            gradients = [other.grad for other in others if other.grad is not None]
-            parameter.grad = torch.stack(gradients).mean(0) if gradients else None
-        norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm).item()
+        gradients, *others = ([p.grad for p in worker.agent.parameters()] for worker in self.workers)
+        for other in others:
+            torch._foreach_add_(gradients, other)
+        torch._foreach_div_(gradients, len(self.workers))
+        for parameter, gradient in zip(self.agent.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm, foreach=True).item()
         if not (np.isfinite(loss) and np.isfinite(norm)):
             raise Diverged(
                 f"training diverged at step {self.step:,} (loss {loss}, gradient norm {norm}): continue from the last checkpoint with a lower "
