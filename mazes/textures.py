@@ -106,15 +106,25 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
-    """Halve an image down to one texel, each level the area average of the one before (glGenerateMipmap).
+    """Return the mip levels of an image uint8 [width, height, 3], as Mesa's glGenerateMipmap makes them.
 
-    Sides that are no power of two are first stretched to the next, which lets the renderer wrap around with a bit mask.
+    Only then are sides that are no power of two stretched to the next, which lets the renderer wrap around with a mask.
     """
-    image = Image.fromarray(image)
-    sides = tuple(1 << (side - 1).bit_length() for side in image.size)
-    if image.size != sides:
-        image = image.resize(sides, Image.Resampling.BILINEAR)
+    width, height = (1 << (side - 1).bit_length() for side in image.shape[:2])
     levels = [image]
-    while max(levels[-1].size) > 1:
-        levels.append(levels[-1].reduce(tuple(min(2, side) for side in levels[-1].size)))
-    return [np.asarray(level) for level in levels]
+    while max(levels[-1].shape[:2]) > 1:
+        levels.append(_halve(_halve(levels[-1], axis=0), axis=1))  # across first: both are rounded
+    return [
+        np.asarray(Image.fromarray(level).resize((max(1, height >> k), max(1, width >> k)), Image.Resampling.BILINEAR))
+        for k, level in enumerate(levels)
+    ]
+
+
+def _halve(image: np.ndarray, axis: int) -> np.ndarray:
+    """Halve an axis: linear filtering at the centres of the new texels, halves rounded up."""
+    side = image.shape[axis]
+    centres = (np.arange(max(1, side // 2)) + 0.5) * side / max(1, side // 2) - 0.5
+    low = np.floor(centres).astype(np.int64)
+    share = (centres - low).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
+    below, above = image.take(low, axis), image.take(np.minimum(low + 1, side - 1), axis)
+    return np.floor(below * (1 - share) + above * share + 0.5).astype(np.uint8)
