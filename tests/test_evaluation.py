@@ -1,0 +1,90 @@
+"""The ruler itself: it must tell memory from luck."""
+
+import numpy as np
+import pytest
+
+from mazes import paths
+from mazes.environment import TimeStep
+from mazes.layout import MazeConfig, generate
+from mazes.seeds import split_seeds
+from nav_meta import evaluation, report
+from nav_meta.evaluation import MazeSet, References, Visits
+
+CONFIG = MazeConfig(rows=2, columns=2)
+MAZES = MazeSet("validation", 0, 24)
+
+
+class Rotating:
+    """Turns for ever: never finds anything."""
+
+    def __init__(self, batch: int, seed: int) -> None:
+        self._batch = batch
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        return np.zeros(self._batch, np.int64)
+
+
+def test_a_policy_that_never_arrives_counts_the_cap_everywhere() -> None:
+    played = evaluation.run_visits(Rotating, CONFIG, MAZES.seeds, visits=3, height=16, width=16)
+    assert (played.latency == CONFIG.visit_cap).all() and not played.found.any()
+
+
+def test_visits_do_not_depend_on_threads_and_every_maze_gives_as_many() -> None:
+    one = evaluation.run_visits(evaluation.RandomWalk, CONFIG, MAZES.seeds, visits=3, height=16, width=16, threads=1)
+    two = evaluation.run_visits(evaluation.RandomWalk, CONFIG, MAZES.seeds, visits=3, height=16, width=16, threads=2)
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert one.latency.shape == (24, 3) and (one.latency > 0).all() and (one.latency <= CONFIG.visit_cap).all()
+    assert (one.latency[~one.found] == CONFIG.visit_cap).all()
+
+
+def test_more_mazes_than_places_in_the_batch_are_streamed() -> None:
+    seeds = split_seeds("validation", 0, 300)
+    played = evaluation.run_random_walk(CONFIG, seeds, visits=2)
+    assert played.latency.shape == (300, 2) and (played.latency > 0).all()
+
+
+def test_an_agent_without_memory_shows_no_speed_up() -> None:
+    played = evaluation.run_random_walk(CONFIG, split_seeds("validation", 0, 2000), visits=6)
+    figures = evaluation.metrics(played, References(np.full((2000, 6), 8), np.full(2000, 12)))
+    assert figures["latency/speedup/low"] < 1 < figures["latency/speedup/high"]
+
+
+def test_the_oracle_replayed_scores_one() -> None:
+    possible = evaluation.references(CONFIG, MAZES, visits=3)
+    figures = evaluation.metrics(Visits(possible.oracle, np.ones_like(possible.oracle, np.bool_)), possible)
+    for key in ("latency/later_over_oracle", "latency/memory_score", "spl", "success/later"):
+        assert figures[key] == pytest.approx(1)
+    assert figures["latency/explorer"] >= figures["latency/oracle_1"]
+
+
+def test_metrics_against_hand_computation() -> None:
+    latency = np.array([[30, 10, 20], [10, 20, 360]], np.int32)
+    found = np.array([[True, True, True], [True, True, False]])
+    figures = evaluation.metrics(Visits(latency, found), References(np.array([[10, 5, 10], [10, 20, 30]]), np.array([24, 16])))
+    assert figures["latency/first"] == 20
+    assert figures["latency/later"] == (15 + 190) / 2
+    assert figures["latency/speedup"] == pytest.approx(20 / 102.5)
+    assert figures["latency/later_over_oracle"] == pytest.approx(102.5 / 16.25)
+    assert figures["latency/memory_score"] == pytest.approx((20 - 102.5) / (20 - 16.25))
+    assert figures["success/later"] == 0.75
+    assert figures["spl"] == pytest.approx(((1 / 3 + 0.5 + 0.5) / 3 + (1 + 1 + 0) / 3) / 2)
+    assert figures["improved"] == 0.5
+    assert figures["latency/first/low"] <= 20 <= figures["latency/first/high"]
+
+
+def test_a_recorded_episode_can_be_replayed() -> None:
+    seed = int(split_seeds("validation", 3, 1)[0])
+    trajectory = evaluation.record(evaluation.RandomWalk, CONFIG, seed, visits=2, height=16, width=16)
+    assert len(trajectory.poses) == len(trajectory.actions) + 1 == len(trajectory.found) + 1
+    assert trajectory.visit[-1] == 2 and trajectory.visit[0] == 0 and (np.diff(trajectory.visit) >= 0).all()
+    layout = generate(CONFIG, seed)
+    assert (paths.oracle_steps(CONFIG, type(layout)(*(f[None] for f in layout)), trajectory.poses[:1]) > 0).all()
+
+
+def test_the_table_has_every_rival() -> None:
+    rows = report.compare({"agent": (Rotating, 16, 16)}, CONFIG, MAZES, visits=2)
+    head, lines = report.table(rows)
+    assert [line[0] for line in lines] == ["agent", "random walk", "explorer (first visit)", "oracle"]
+    assert all(len(line) == len(head) for line in lines)
+    assert report.markdown((head, lines)).count("\n") == len(lines) + 2

@@ -1,0 +1,122 @@
+"""The contract of every task."""
+
+import numpy as np
+import pytest
+
+from mazes.environment import Hints, MazeEnvironment, TimeStep
+from mazes.layout import MazeConfig
+from nav_meta.tasks import Task
+from nav_meta.tasks.recall import Recall
+
+B = 6
+
+TASKS = {
+    "random mazes": lambda: MazeEnvironment(MazeConfig(rows=2, columns=3), B, height=20, width=24, episode_steps=12, shaping=0.05),
+    "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12),
+    "fixed maze, fine steps": lambda: MazeEnvironment(
+        MazeConfig(kind="fixed", step_size="fine"), B, height=20, width=24, episode_steps=12, visits=3, visit_cap=5
+    ),
+    "recall": lambda: Recall(B, length=12),
+}
+
+
+@pytest.fixture(params=TASKS, ids=str)
+def task(request: pytest.FixtureRequest) -> Task:
+    return TASKS[request.param]()
+
+
+def check(moment: TimeStep, hints: Hints, task: Task) -> None:
+    assert moment.observation.shape == (B, *task.observation_shape)
+    assert moment.observation.dtype == (np.uint8 if len(task.observation_shape) == 3 else np.float32)
+    for name, dtype in (("prev_action", np.int64), ("prev_reward", np.float32), ("first", np.bool_), ("discount", np.float32), ("visit", np.int32)):
+        field = getattr(moment, name)
+        assert field.shape == (B,) and field.dtype == dtype, name
+    assert ((moment.prev_action >= 0) & (moment.prev_action < task.actions)).all()
+    assert np.isfinite(moment.prev_reward).all() and np.isin(moment.discount, (0, 1)).all() and (moment.visit >= 0).all()
+    assert hints.bonus.shape == (B,) and hints.target.shape == (B, task.hint_size) and hints.known.shape == (B,)
+    assert np.isfinite(hints.bonus).all() and np.isfinite(hints.target).all()
+
+
+def test_every_moment_keeps_the_contract(task: Task) -> None:
+    generator = np.random.default_rng(0)
+    begins = 0
+    assert task.time_step().first.all()
+    for _ in range(40):
+        renewed = task.renew()
+        moment = task.time_step()
+        check(moment, task.hints(), task)
+        assert (moment.prev_reward[moment.first] == 0).all() and (moment.visit[moment.first] == 0).all()
+        assert (renewed <= moment.first).all()
+        begins += renewed.sum()
+        actions = generator.integers(task.actions, size=B)
+        task.step(actions)
+        after = task.time_step()
+        check(after, task.hints(), task)
+        assert not after.first.any(), "only renew begins an episode"
+        assert (after.prev_action == actions).all()
+        assert (task.ended.latency > 0).all()
+    assert begins > 0
+
+
+def test_a_restored_task_goes_on_exactly(task: Task) -> None:
+    generator = np.random.default_rng(1)
+    for _ in range(7):
+        task.step(generator.integers(task.actions, size=B))
+        task.renew()
+    state = task.state()
+    actions = generator.integers(task.actions, size=(20, B))
+
+    def play() -> list[TimeStep]:
+        moments = []
+        for action in actions:
+            task.step(action)
+            task.renew()
+            moments.append(task.time_step())
+        return moments
+
+    one = play()
+    task.restore(state)
+    for first, second in zip(one, play(), strict=True):
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_observations_are_written_where_asked(task: Task) -> None:
+    out = np.zeros_like(task.time_step().observation)
+    moment = task.time_step(out=out)
+    assert np.shares_memory(moment.observation, out)
+    np.testing.assert_array_equal(out, task.time_step().observation)
+
+
+def test_goals_respawns_and_caps_in_mazes() -> None:
+    """The goal stays, is paid 1, moves the agent away, and costs a visit; a cap ends a visit unpaid."""
+    config = MazeConfig(rows=2, columns=2)
+    environment = MazeEnvironment(config, 64, height=16, width=16, visits=4, visit_cap=60, shaping=0.05)
+    generator = np.random.default_rng(0)
+    goals = environment.layouts.goal.copy()
+    found = capped = 0
+    for _ in range(150):
+        over = environment.over
+        visit = environment.visit.copy()
+        environment.step(generator.integers(3, size=64))
+        moment, ended = environment.time_step(), environment.ended
+        np.testing.assert_array_equal(np.flatnonzero(moment.prev_reward == 1), ended.index[ended.found])
+        np.testing.assert_array_equal(moment.visit - visit, np.isin(np.arange(64), ended.index))
+        away = np.hypot(*(environment.poses[ended.index, :2] - goals[ended.index, :2]).T)
+        assert (away >= config.respawn_distance).all()
+        assert (ended.latency[~ended.found] == 60).all() and (ended.latency <= 60).all()
+        assert (environment.hints().bonus[visit == 0] == 0).all(), "nobody can know where the goal is on the first visit"
+        found += ended.found.sum()
+        capped += (~ended.found).sum()
+        np.testing.assert_array_equal(environment.layouts.goal, goals)
+        assert over.sum() <= environment.over.sum()
+    assert found > 20 and capped > 20
+
+
+def test_hints_point_at_the_goal() -> None:
+    environment = MazeEnvironment(MazeConfig(), 8)
+    ahead, right, distance = environment.hints().target.T * 5
+    x, z, heading = environment.poses.T
+    np.testing.assert_allclose(x + ahead * np.cos(heading) + right * np.sin(heading), environment.layouts.goal[:, 0], atol=1e-5)
+    np.testing.assert_allclose(z - ahead * np.sin(heading) + right * np.cos(heading), environment.layouts.goal[:, 1], atol=1e-5)
+    np.testing.assert_allclose(distance, np.hypot(ahead, right), rtol=1e-5)
