@@ -1,4 +1,7 @@
-"""The result table: agents beside a random walk, an explorer without prior knowledge, and the shortest path, on the same mazes from the same starts."""
+"""The result table: agents beside a random walk, an explorer without prior knowledge, and the shortest path.
+
+All of them in the same mazes from the same starts.
+"""
 
 from collections.abc import Mapping
 
@@ -10,7 +13,7 @@ from mazes.layout import MazeConfig
 from mazes.renderer import render as fast
 from nav_meta import evaluation
 from nav_meta.evaluation import MakePolicy, MazeSet
-from nav_meta.loading import Loaded
+from nav_meta.loading import RELEASED, Loaded
 
 COLUMNS = {
     "first": "latency/first",
@@ -33,8 +36,9 @@ def name_of(loaded: Loaded) -> str:
     """Return what an agent is called in a table."""
     agent = loaded.config.agent
     memory = {"stacked": "stacked LSTM", "single": "one LSTM", "none": "feed-forward"}[agent.memory]
+    where = "released" if loaded.path == RELEASED else loaded.path.parent.parent.name
     without = [name for name, seen in (("reward", agent.see_reward), ("action", agent.see_action)) if not seen]
-    return memory + (f" without {' and '.join(without)}" if without else "") + f" ({loaded.path.parent.parent.name})"
+    return memory + (f" without {' and '.join(without)}" if without else "") + f" ({where})"
 
 
 def compare(
