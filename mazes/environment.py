@@ -1,7 +1,8 @@
 """The thin stateful shell around layouts, simulator and renderer: episodes, visits and respawns in a batch of mazes.
 
-An *episode* is spent in one maze. It is a series of *visits*: the agent is put at a random free place, searches for the goal, is told so by a
-reward of 1 when it gets there, and is put somewhere else at once. Layout, landmarks and goal stay for the whole episode.
+An *episode* is spent in one maze. It is a series of *visits*: the agent is put at a random free place, searches for the
+goal, is told so by a reward of 1 when it gets there, and is put somewhere else at once. Layout, landmarks and goal stay
+for the whole episode.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ class TimeStep(NamedTuple):
     observation: np.ndarray
     """uint8 [B, H, W, 3] pictures, or float32 [B, F] features."""
     prev_action: np.ndarray
-    """int64 [B]: the action that led here; 0 at the first step of an episode, where `first` tells that there was none."""
+    """int64 [B]: the action that led here; 0 at an episode's first step, where `first` tells that there was none."""
     prev_reward: np.ndarray
     """float32 [B]: the reward that action was paid."""
     first: np.ndarray
@@ -63,8 +64,8 @@ class Ended(NamedTuple):
 class MazeEnvironment:
     """B mazes at once.
 
-    `step` never begins a new episode; `renew` does, for all that are over. So a learner decides where resets fall, and still sees the state an
-    episode ended in. An episode is over after `episode_steps` steps, or after `visits` visits.
+    `step` never begins a new episode; `renew` does, for all that are over. So a learner decides where resets fall, and
+    still sees the state an episode ended in. An episode is over after `episode_steps` steps, or after `visits` visits.
     """
 
     actions = len(simulator.ACTIONS)
@@ -93,12 +94,14 @@ class MazeEnvironment:
             batch: number of environments B.
             height: rows of the picture.
             width: columns of the picture.
-            seeds: (row of the batch, number of its episode) -> maze seed; by default the training split's, each maze used once.
+            seeds: (row of the batch, number of its episode) -> maze seed; by default the training split's, each maze
+                used once.
             episode_steps: steps of an episode; None: no limit.
             visits: visits of an episode; None: no limit.
             visit_cap: steps after which a visit is given up; None: never.
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
-            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on; 0 also spares its computation.
+            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on; 0 also
+                spares its computation.
             render: what draws the pictures.
         """
         self.config = config
@@ -131,7 +134,7 @@ class MazeEnvironment:
 
     @property
     def over(self) -> np.ndarray:
-        """bool [B]: episodes that `renew` would end."""
+        """Which episodes `renew` would end, bool [B]."""
         over = np.zeros(self.batch, np.bool_)
         if self.episode_steps is not None:
             over |= self.episode_step >= self.episode_steps
@@ -205,7 +208,8 @@ class MazeEnvironment:
         self._load_mazes(np.arange(self.batch))
 
     _STATE = (
-        "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step", "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
+        "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
+        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
     )  # fmt: skip
 
     def _begin(self, index: np.ndarray) -> None:

@@ -1,8 +1,9 @@
 """Maze layouts: (config, maze seed) -> `Layout`, a pure function.
 
-Geometry is MiniWorld's `Maze`: rooms are 3 m squares with 0.25 m gaps between them, and an opening between two rooms is as wide as the
-room. A layout therefore lives on a *cell grid* of (2 rows - 1) x (2 columns - 1) cells in which even indices are rooms and odd ones gaps, and a
-cell is either open or solid. x grows with the column (east), z with the row (south).
+Geometry is MiniWorld's `Maze`: rooms are 3 m squares with 0.25 m gaps between them, and an opening between two rooms is
+as wide as the room. A layout therefore lives on a *cell grid* of (2 rows - 1) x (2 columns - 1) cells in which even
+indices are rooms and odd ones gaps, and a cell is either open or solid. x grows with the column (east), z with the row
+(south).
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ class MazeConfig:
     """Which mazes, and how one moves in them."""
 
     kind: str = "random"
-    """random: a new layout for each seed; fixed: one random layout for ever, only the goal moves; imaze: the I-maze of Wang et al. (2016)."""
+    """random: a new layout for each seed; fixed: one random layout for ever, only the goal moves; imaze: the I-maze of
+    Wang et al. (2016)."""
     rows: int = 3
     """Rows of rooms, 2 to 15 (always 3 in the I-maze)."""
     columns: int = 3
@@ -279,7 +281,8 @@ def _place_goal(seed, imaze, open_, goal):
     else:
         i = 2 * rng.below(key, 0, (open_.shape[0] + 1) // 2)
         j = 2 * rng.below(key, 1, (open_.shape[1] + 1) // 2)
-    # A room's middle square is always free: the box keeps its radius from all four sides, open or not, so that it never blocks an opening.
+    # A room's middle square is always free: the box keeps its radius from all four sides, open or not, so that it never
+    # blocks an opening.
     free = ROOM - 2 * BOX_RADIUS
     goal[0] = j // 2 * PITCH + BOX_RADIUS + free * rng.uniform(key, 2)
     goal[1] = i // 2 * PITCH + BOX_RADIUS + free * rng.uniform(key, 3)

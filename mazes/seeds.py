@@ -1,8 +1,8 @@
 """Maze seeds: 64-bit integers, one per maze, in ranges that training and evaluation never share.
 
 Every random draw of the world is a pure function of (maze seed, purpose, counter) through SplitMix64 (Steele, Lea and
-Flood 2014, "Fast splittable pseudorandom number generators", constants from its Figure 17). There is no generator state to carry or to save, and
-the same seed gives the same maze on every machine.
+Flood 2014, "Fast splittable pseudorandom number generators", constants from its Figure 17). There is no generator state
+to carry or to save, and the same seed gives the same maze on every machine.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """How the agent moves: MiniWorld's rules, for a batch of mazes at once.
 
-A pose is (x, z, heading): metres and radians. Heading 0 looks along +x (east) and a left turn increases it, so the agent looks along
-(cos heading, -sin heading) in (x, z). A step forward that would bring the agent's circle into a wall or into the goal box is not made at all
-(`MiniWorldEnv.move_agent`, miniworld 2.1.0); there is no sliding.
+A pose is (x, z, heading): metres and radians. Heading 0 looks along +x (east) and a left turn increases it, so the
+agent looks along (cos heading, -sin heading) in (x, z). A step forward that would bring the agent's circle into a wall
+or into the goal box is not made at all (`MiniWorldEnv.move_agent`, miniworld 2.1.0); there is no sliding.
 """
 
 import numpy as np
@@ -35,8 +35,9 @@ def step(config: MazeConfig, layouts: Layout, poses: np.ndarray, actions: np.nda
 def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.ndarray) -> np.ndarray:
     """Return the poses float64 [B, 3] at which visits int [B] of the mazes of `seeds` uint64 [B] begin.
 
-    A pure function of the maze seed and the number of the visit: whatever an agent did before, its k-th visit begins where every other
-    agent's does. Uniform over free places of the start rooms at least `config.respawn_distance` from the goal.
+    A pure function of the maze seed and the number of the visit: whatever an agent did before, its k-th visit begins
+    where every other agent's does. Uniform over free places of the start rooms at least `config.respawn_distance` from
+    the goal.
     """
     poses = np.empty((len(seeds), 3))
     _spawn_batch(layouts.open, layouts.start, layouts.goal, seeds, visits, config.respawn_distance, poses)
@@ -88,8 +89,8 @@ def is_open(open_, i, j):
 def is_free(open_, x, z, radius):
     """Return whether a circle of less than half a room's side in radius keeps clear of all walls.
 
-    MiniWorld asks for the distance to wall segments; the distance to the solid cells they enclose is the same for a point outside them, and walls are
-    so thin that no step ends further than a radius inside one.
+    MiniWorld asks for the distance to wall segments; the distance to the solid cells they enclose is the same for a
+    point outside them, and walls are so thin that no step ends further than a radius inside one.
     """
     i0, i1 = cell_of(z - radius), cell_of(z + radius)
     j0, j1 = cell_of(x - radius), cell_of(x + radius)

@@ -28,7 +28,8 @@ def world(config: RunConfig, batch: int, threads: int) -> dict[str, float]:
         threads: threads.
 
     Returns:
-        `world/steps_per_second`, and where there is OpenGL `world/miniworld_steps_per_second` of one process and their ratio `world/times_miniworld`.
+        `world/steps_per_second`, and where there is OpenGL `world/miniworld_steps_per_second` of one process and their
+        ratio `world/times_miniworld`.
     """
     generator = np.random.default_rng(0)
     environments = [
@@ -78,7 +79,10 @@ def world(config: RunConfig, batch: int, threads: int) -> dict[str, float]:
 
 
 def training(config: RunConfig, updates: int = 8) -> dict[str, float]:
-    """Measure training end to end: `train/steps_per_second` and the shares of acting, world and learning, medians over updates."""
+    """Measure training end to end: `train/steps_per_second` and the shares of acting, world and learning.
+
+    Medians over `updates`.
+    """
     learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
     learner.update()  # compiles kernels and warms caches
     rows = [learner.update() for _ in range(updates)]

@@ -1,8 +1,9 @@
 """The evaluation protocol: first against later goal latency on held-out mazes, weights frozen.
 
-For each of N mazes one episode of V visits: a first search, and V - 1 returns to a goal that stays. Every maze contributes the same number of visits; one
-given up at the cap counts as long as the cap. (The mean over visits that happened to be made in a fixed time flatters: easy mazes give more of them,
-so an agent without any memory seems to get faster.) The k-th visit to a maze begins at the same place for every agent.
+For each of N mazes one episode of V visits: a first search, and V - 1 returns to a goal that stays. Every maze
+contributes the same number of visits; one given up at the cap counts as long as the cap. (The mean over visits that
+happened to be made in a fixed time flatters: easy mazes give more of them, so an agent without any memory seems to get
+faster.) The k-th visit to a maze begins at the same place for every agent.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ VISITS = 6
 """One first visit and five later ones."""
 
 _PARTS = 4
-"""Mazes are dealt to this many batches, each with random numbers of its own: results do not depend on the number of threads."""
+"""Mazes are dealt to this many batches, each with random numbers of its own, whatever the number of threads."""
 _BATCH = 64
 _RESAMPLES = 2000
 
@@ -91,7 +92,7 @@ class References(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """One episode as states, from which every picture of it can be drawn again; S steps and as many moments plus one."""
+    """One episode as states, from which every picture of it can be drawn again: S steps, S + 1 moments."""
 
     config: MazeConfig
     seed: int
@@ -287,9 +288,10 @@ def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS) -> Refe
 
 
 def metrics(played: Visits, possible: References) -> dict[str, float]:
-    """Return the protocol's figures, each with the ends of its 95 % bootstrap interval over mazes as `<key>/low` and `<key>/high`.
+    """Return the protocol's figures, each with the ends of its interval as `<key>/low` and `<key>/high`.
 
-    Ratios are ratios of means, resampled in pairs: the same mazes above and below the line.
+    Intervals are 95 % bootstrap intervals over mazes. Ratios are ratios of means, resampled in pairs: the same mazes
+    above and below the line.
     """
     latency, oracle = played.latency.astype(float), possible.oracle.astype(float)
     visits = latency.shape[1]

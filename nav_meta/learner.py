@@ -1,8 +1,8 @@
-"""The learner: workers collect rollouts, gradients of whole sequences are averaged over workers, one optimizer makes the step.
+"""The learner: workers collect rollouts, gradients of whole sequences are averaged over them, one optimizer steps.
 
-Workers are threads. Each has its own environments and a replica of the net that shares the net's weights and has gradients of its own, so two cores
-run two single-threaded nets side by side, which is much faster than one net on two threads at these sizes, and with the order of summation fixed the result
-does not depend on which thread is quicker.
+Workers are threads. Each has its own environments and a replica of the net that shares the net's weights and has
+gradients of its own, so two cores run two single-threaded nets side by side, which is much faster than one net on two
+threads at these sizes, and with the order of summation fixed the result does not depend on which thread is quicker.
 """
 
 import copy
@@ -94,9 +94,9 @@ class Learner:
             for part in range(config.minibatches):
                 parts = [order[part] for order in orders]
                 results = self._each(
-                    lambda worker, i: self._gradient(
+                    lambda worker, i, parts=parts: self._gradient(
                         worker.agent, rollouts[i], advantages[i], targets[i], parts[i], entropy
-                    ),  # noqa: B023
+                    ),
                     range(len(self.workers)),
                 )
                 row = {key: float(np.mean([result[key] for result in results])) for key in results[0]}
@@ -193,8 +193,8 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm, foreach=True).item()
         if not (np.isfinite(loss) and np.isfinite(norm)):
             raise Diverged(
-                f"training diverged at step {self.step:,} (loss {loss}, gradient norm {norm}): continue from the last checkpoint with a lower "
-                "learning rate; nothing was changed by this step."
+                f"training diverged at step {self.step:,} (loss {loss}, gradient norm {norm}): continue from the last "
+                "checkpoint with a lower learning rate; nothing was changed by this step."
             )
         self.optimizer.step()
         return norm

@@ -12,7 +12,8 @@ def generalised_advantages(rewards: Tensor, values: Tensor, discounts: Tensor, g
         delta_t = r_{t+1} + gamma d_{t+1} V_{t+1} - V_t
         A_t     = delta_t + gamma lambda d_{t+1} A_{t+1}
 
-    Nothing but a discount of 0 stops the sum: reaching a goal does not, since what was learnt on one visit pays on the next.
+    Nothing but a discount of 0 stops the sum: reaching a goal does not, since what was learnt on one visit pays on the
+    next.
 
     Args:
         rewards: float32 [T, B], r_{t+1}: what the action at t was paid.
@@ -56,7 +57,8 @@ def policy_loss(
         clip: epsilon; None: -log pi(a) A, the gradient of A2C (Mnih et al. 2016).
 
     Returns:
-        means over T and B: the loss, the entropy, an estimate of KL(old || new) (Schulman 2020, k3), and the share of ratios clipped.
+        means over T and B: the loss, the entropy, an estimate of KL(old || new) (Schulman 2020, k3), and the share of
+        ratios clipped.
     """
     log_probs = torch.log_softmax(logits, -1)
     entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
@@ -76,6 +78,6 @@ def value_loss(values: Tensor, targets: Tensor) -> Tensor:
 
 
 def hint_loss(predictions: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-    """Return the mean squared error [T, B, K] over the moments at which the target could be known, bool [T, B]; 0 if there are none."""
+    """Return the mean squared error of [T, B, K] over the moments `known` bool [T, B]; 0 if there are none."""
     error = (predictions - targets).square().mean(-1)
     return (error * known).sum() / known.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Collecting experience: a worker owns some environments and the agent's memory of them, and acts for T steps at a time."""
+"""Collecting experience: a worker owns some environments and the agent's memory of them, and acts T steps at a time."""
 
 import time
 from typing import NamedTuple
@@ -111,7 +111,9 @@ class Worker:
                 )
                 value[t] = output.value[0]
                 if t == steps:
-                    break  # the moment after the last action is here for its value only, and is read again at the next rollout's beginning
+                    # The moment after the last action is here for its value only, and is read again when the next
+                    # rollout begins.
+                    break
                 memory = next_memory
                 log_probs = torch.log_softmax(output.logits[0], -1)
                 action[t] = torch.multinomial(log_probs.exp(), 1, generator=self.generator).squeeze(-1)
@@ -122,8 +124,8 @@ class Worker:
                 visits.append(np.stack([task.ended.visit, task.ended.latency], 1))
         self.memory = memory
         rollout = Rollout(
-            torch.from_numpy(observations)[:-1], prev_action[:-1], prev_reward[:-1], begins, before, action, log_prob, value,
-            prev_reward[1:] + bonus[1:], discount[1:], target[:-1], known[:-1],
+            torch.from_numpy(observations)[:-1], prev_action[:-1], prev_reward[:-1], begins, before,
+            action, log_prob, value, prev_reward[1:] + bonus[1:], discount[1:], target[:-1], known[:-1],
         )  # fmt: skip
         tally = Tally(
             prev_reward[1:].mean().item(),

@@ -81,9 +81,13 @@ def main() -> None:
     report.show(report.table(rows))
     if options.json:
         result = {
-            **rows[report.name_of(agents[0])], "rows": rows, "config": asdict(config), "git_commit": git_commit(Path(__file__).parent),
-            "seconds": time.perf_counter() - clock, "steps": agents[0].step,
-        }  # fmt: skip
+            **rows[report.name_of(agents[0])],
+            "rows": rows,
+            "config": asdict(config),
+            "git_commit": git_commit(Path(__file__).parent),
+            "seconds": time.perf_counter() - clock,
+            "steps": agents[0].step,
+        }
         write_atomically(options.json, json.dumps(result, indent=1).encode())
 
 

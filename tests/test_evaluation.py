@@ -61,7 +61,9 @@ def test_the_oracle_replayed_scores_one() -> None:
 def test_metrics_against_hand_computation() -> None:
     latency = np.array([[30, 10, 20], [10, 20, 360]], np.int32)
     found = np.array([[True, True, True], [True, True, False]])
-    figures = evaluation.metrics(Visits(latency, found), References(np.array([[10, 5, 10], [10, 20, 30]]), np.array([24, 16])))
+    figures = evaluation.metrics(
+        Visits(latency, found), References(np.array([[10, 5, 10], [10, 20, 30]]), np.array([24, 16]))
+    )
     assert figures["latency/first"] == 20
     assert figures["latency/later"] == (15 + 190) / 2
     assert figures["latency/speedup"] == pytest.approx(20 / 102.5)

@@ -31,7 +31,8 @@ def test_learns_to_remember_and_cannot_without_memory() -> None:
     learner, control = make(), make(AgentConfig(features=32, units=32, memory="none"))
     returns = [(learner.update()["return"], control.update()["return"]) for _ in range(60)]
     remembering, forgetting = np.mean(returns[-5:], axis=0)
-    # Eight answers an episode; without memory a third of them is right, and all but the first can be copied from a rewarded previous answer.
+    # Eight answers an episode; without memory a third of them is right, and all but the first can be copied from a
+    # rewarded previous answer.
     assert remembering > 7.8
     assert forgetting < remembering - 0.5
 
@@ -39,8 +40,8 @@ def test_learns_to_remember_and_cannot_without_memory() -> None:
 def test_a2c_learns_too() -> None:
     learner = make(
         config=LearnerConfig(
-            environments=64, rollout=8, episode=8, passes=1, minibatches=1, clip=None, optimizer="rmsprop", learning_rate=3e-3, gamma=0.9,
-            shaping=0.0, bf16=False,
+            environments=64, rollout=8, episode=8, passes=1, minibatches=1, clip=None, optimizer="rmsprop",
+            learning_rate=3e-3, gamma=0.9, shaping=0.0, bf16=False,
         ),
         updates=250,
     )  # fmt: skip

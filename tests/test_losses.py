@@ -10,7 +10,8 @@ T, B, A, K = 6, 3, 4, 2
 
 
 def test_generalised_advantages_are_the_weighted_sum_of_n_step_advantages() -> None:
-    # Schulman et al. 2016, equations 11 to 16: A = (1 - lambda) sum of lambda^(n-1) A^(n), the rest of the weight on the longest.
+    # Schulman et al. 2016, equations 11 to 16: A = (1 - lambda) sum of lambda^(n-1) A^(n), the rest of the weight on
+    # the longest.
     torch.manual_seed(0)
     rewards, values = torch.randn(T, B), torch.randn(T + 1, B)
     discounts = (torch.rand(T, B) > 0.3).float()

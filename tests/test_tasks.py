@@ -11,7 +11,9 @@ from nav_meta.tasks.recall import Recall
 B = 6
 
 TASKS = {
-    "random mazes": lambda: MazeEnvironment(MazeConfig(rows=2, columns=3), B, height=20, width=24, episode_steps=12, shaping=0.05),
+    "random mazes": lambda: MazeEnvironment(
+        MazeConfig(rows=2, columns=3), B, height=20, width=24, episode_steps=12, shaping=0.05
+    ),
     "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12),
     "fixed maze, fine steps": lambda: MazeEnvironment(
         MazeConfig(kind="fixed", step_size="fine"), B, height=20, width=24, episode_steps=12, visits=3, visit_cap=5
@@ -28,11 +30,18 @@ def task(request: pytest.FixtureRequest) -> Task:
 def check(moment: TimeStep, hints: Hints, task: Task) -> None:
     assert moment.observation.shape == (B, *task.observation_shape)
     assert moment.observation.dtype == (np.uint8 if len(task.observation_shape) == 3 else np.float32)
-    for name, dtype in (("prev_action", np.int64), ("prev_reward", np.float32), ("first", np.bool_), ("discount", np.float32), ("visit", np.int32)):
+    for name, dtype in (
+        ("prev_action", np.int64),
+        ("prev_reward", np.float32),
+        ("first", np.bool_),
+        ("discount", np.float32),
+        ("visit", np.int32),
+    ):
         field = getattr(moment, name)
         assert field.shape == (B,) and field.dtype == dtype, name
     assert ((moment.prev_action >= 0) & (moment.prev_action < task.actions)).all()
-    assert np.isfinite(moment.prev_reward).all() and np.isin(moment.discount, (0, 1)).all() and (moment.visit >= 0).all()
+    assert np.isfinite(moment.prev_reward).all() and np.isin(moment.discount, (0, 1)).all()
+    assert (moment.visit >= 0).all()
     assert hints.bonus.shape == (B,) and hints.target.shape == (B, task.hint_size) and hints.known.shape == (B,)
     assert np.isfinite(hints.bonus).all() and np.isfinite(hints.target).all()
 
@@ -105,7 +114,7 @@ def test_goals_respawns_and_caps_in_mazes() -> None:
         away = np.hypot(*(environment.poses[ended.index, :2] - goals[ended.index, :2]).T)
         assert (away >= config.respawn_distance).all()
         assert (ended.latency[~ended.found] == 60).all() and (ended.latency <= 60).all()
-        assert (environment.hints().bonus[visit == 0] == 0).all(), "nobody can know where the goal is on the first visit"
+        assert (environment.hints().bonus[visit == 0] == 0).all(), "nobody knows where the goal is on the first visit"
         found += ended.found.sum()
         capped += (~ended.found).sum()
         np.testing.assert_array_equal(environment.layouts.goal, goals)
@@ -117,6 +126,7 @@ def test_hints_point_at_the_goal() -> None:
     environment = MazeEnvironment(MazeConfig(), 8)
     ahead, right, distance = environment.hints().target.T * 5
     x, z, heading = environment.poses.T
-    np.testing.assert_allclose(x + ahead * np.cos(heading) + right * np.sin(heading), environment.layouts.goal[:, 0], atol=1e-5)
-    np.testing.assert_allclose(z - ahead * np.sin(heading) + right * np.cos(heading), environment.layouts.goal[:, 1], atol=1e-5)
+    goal_x, goal_z, _ = environment.layouts.goal.T
+    np.testing.assert_allclose(x + ahead * np.cos(heading) + right * np.sin(heading), goal_x, atol=1e-5)
+    np.testing.assert_allclose(z - ahead * np.sin(heading) + right * np.cos(heading), goal_z, atol=1e-5)
     np.testing.assert_allclose(distance, np.hypot(ahead, right), rtol=1e-5)

@@ -10,8 +10,8 @@ from mazes.environment import Ended, Hints, TimeStep
 class Task(Protocol):
     """A batch of B environments; `mazes.environment.MazeEnvironment` tells the whole contract.
 
-    `step` never begins an episode, `renew` does for all that are over, and the learner calls it between rollouts only: the length of an episode is a
-    whole number of rollouts.
+    `step` never begins an episode, `renew` does for all that are over, and the learner calls it between rollouts only:
+    the length of an episode is a whole number of rollouts.
     """
 
     batch: int

@@ -8,9 +8,10 @@ _NOTHING = Ended(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.in
 
 
 class Recall:
-    """B episodes of `length` steps: the observation is the cue's one-hot code at the first step and zeros after it, answering the cue pays 1.
+    """B episodes of `length` steps in which answering the cue pays 1.
 
-    Without memory the best return is length / cues, plus what the first step gives away.
+    The observation is the cue's one-hot code at the first step and zeros after it. Without memory the best
+    return is length / cues, plus what the first step gives away.
     """
 
     hint_size = 0
