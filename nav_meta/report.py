@@ -3,7 +3,7 @@
 All of them in the same mazes from the same starts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.table import Table
@@ -39,6 +39,17 @@ def name_of(loaded: Loaded) -> str:
     where = "released" if loaded.path == RELEASED else loaded.path.parent.parent.name
     without = [name for name, seen in (("reward", agent.see_reward), ("action", agent.see_action)) if not seen]
     return memory + (f" without {' and '.join(without)}" if without else "") + f" ({where})"
+
+
+def players(agents: Iterable[Loaded]) -> dict[str, tuple[MakePolicy, int, int]]:
+    """Return agents as `compare` wants them; those that would be called the same are numbered."""
+    named = {}
+    for loaded in agents:
+        name = name_of(loaded)
+        same = sum(other.partition(" #")[0] == name for other in named)
+        policy = evaluation.of_agent(loaded.agent, loaded.precision)
+        named[f"{name} #{same + 1}" if same else name] = (policy, loaded.config.height, loaded.config.width)
+    return named
 
 
 def compare(

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 from collections.abc import Iterator
 from itertools import chain
@@ -145,15 +146,22 @@ def replay(
     for number, visit in enumerate(visits):
         for moment in range(round(ARRIVAL * fps)):
             yield stage.arrival(number, (moment + 1) / round(ARRIVAL * fps))
-        stride = max(ACTIONS_PER_SECOND / fps, visit.steps / (LONGEST_VISIT * fps))
-        for time in np.arange(0, visit.steps, stride):
-            yield stage.moving(number, time, stride * fps / ACTIONS_PER_SECOND)
+        times = _times(visit.steps, fps)
+        for time in times:
+            yield stage.moving(number, time, visit.steps / len(times) * fps / ACTIONS_PER_SECOND)
         for moment in range(round(FOUND * fps)):
             yield stage.over(number, moment / round(FOUND * fps))
         stage.leave(number)
     last = stage.summary()
     for _ in range(round(END * fps)):
         yield last
+
+
+def _times(steps: int, fps: int) -> np.ndarray:
+    """Return when the frames of a visit are, counted in actions: float64 [F], from 0 to less than `steps`."""
+    # Not arange with a stride: rounding can make it reach `steps`, after which there is no action to show.
+    frames = math.ceil(min(steps * fps / ACTIONS_PER_SECOND, LONGEST_VISIT * fps))
+    return np.linspace(0, steps, frames, endpoint=False)
 
 
 class _Stage:

@@ -13,7 +13,7 @@ from rich.console import Console
 from mazes.layout import MazeConfig
 from nav_meta import benchmark, parity
 from nav_meta.config import PRESETS
-from nav_meta.errors import exit_on_user_error
+from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.files import write_atomically
 from nav_meta.records import git_commit
 
@@ -23,7 +23,8 @@ class Options:
     """Measure the world, training, or how close the picture is to MiniWorld's."""
 
     what: Annotated[Literal["world", "train", "parity"], tyro.conf.Positional]
-    """world: steps/s of mazes alone beside MiniWorld; train: steps/s end to end and its shares; parity: pictures against MiniWorld's."""
+    """world: steps/s of mazes alone beside MiniWorld; train: steps/s end to end and its shares; parity: pictures
+    against MiniWorld's."""
     maze: MazeConfig = field(default_factory=MazeConfig)
     """Which mazes."""
     height: int | None = None
@@ -51,7 +52,12 @@ def main() -> None:
         options.height or (30 if options.what == "train" else 60),
         options.width or (40 if options.what == "train" else 80),
     )
-    config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
+    if min(options.batch, options.threads, options.pairs) < 1:
+        raise UserError("--batch, --threads and --pairs must be at least 1.")
+    try:
+        config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
     clock = time.perf_counter()
     if options.what == "world":
         figures = benchmark.world(config, options.batch, options.threads)
@@ -63,8 +69,12 @@ def main() -> None:
         Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
     if options.json:
         result = {
-            **figures, "config": asdict(config), "git_commit": git_commit(Path(__file__).parent), "seconds": time.perf_counter() - clock, "steps": config.steps,
-        }  # fmt: skip
+            **figures,
+            "config": asdict(config),
+            "git_commit": git_commit(Path(__file__).parent),
+            "seconds": time.perf_counter() - clock,
+            "steps": config.steps,
+        }
         write_atomically(options.json, json.dumps(result, indent=1).encode())
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from nav_meta.config import PRESETS, RunConfig
-from nav_meta.errors import exit_on_user_error
+from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.files import write_atomically
 from nav_meta.records import git_commit
 from nav_meta.training import resumed_config, train
@@ -23,7 +23,8 @@ class Options:
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     preset: Literal["default", "imaze", "quick"] = "default"
-    """default: random 3x3 mazes, an hour on two cores; imaze: the papers' experiment 7, ten minutes; quick: everything once in three minutes."""
+    """default: random 3x3 mazes, an hour on two cores; imaze: the papers' experiment 7, ten minutes; quick: everything
+    once in three minutes."""
     out: Path | None = None
     """Folder of the run; by default runs/PRESET-TIME."""
     resume: Path | None = None
@@ -46,7 +47,10 @@ def main() -> None:
     early.add_argument("--resume", type=Path)
     given, _ = early.parse_known_args()
     defaults = resumed_config(given.resume) if given.resume else PRESETS[given.preset]
-    options = tyro.cli(Options, default=Options(config=defaults))
+    try:
+        options = tyro.cli(Options, default=Options(config=defaults))
+    except ValueError as error:  # of RunConfig: tyro only puts those of nested options into words
+        raise UserError(f"{error}.") from error
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     clock = time.perf_counter()
     figures = train(
@@ -54,9 +58,12 @@ def main() -> None:
     )
     if options.json and figures is not None:
         result = {
-            **figures, "config": asdict(options.config), "git_commit": git_commit(Path(__file__).parent),
-            "seconds": time.perf_counter() - clock, "steps": options.config.steps,
-        }  # fmt: skip
+            **figures,
+            "config": asdict(options.config),
+            "git_commit": git_commit(Path(__file__).parent),
+            "seconds": time.perf_counter() - clock,
+            "steps": options.config.steps,
+        }
         write_atomically(options.json, json.dumps(result, indent=1).encode())
 
 
