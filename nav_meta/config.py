@@ -67,7 +67,9 @@ class LearnerConfig:
 
 
 def _processors() -> int:
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 16)
+    """Return a power of two, which splits the environments evenly whatever the machine."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 << min(count, 16).bit_length() - 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class RunConfig:
     """Which net."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """How it learns."""
-    steps: int = 30_000_000
+    steps: int = 32_000_000
     """Environment steps to train for."""
     height: int = 30
     """Rows of the picture; RL^2's 40x30 by default."""
@@ -108,8 +110,8 @@ class RunConfig:
         share, rest = divmod(self.learner.environments, self.workers) if self.workers > 0 else (0, 1)
         if rest or share % self.learner.minibatches:
             raise ValueError(
-                f"environments ({self.learner.environments}) must split evenly among workers ({self.workers}) and then minibatches "
-                f"({self.learner.minibatches})"
+                f"environments ({self.learner.environments}) must split evenly among workers ({self.workers}) and then "
+                f"minibatches ({self.learner.minibatches})"
             )
         for name in ("height", "width"):
             if not 16 <= getattr(self, name) <= 480:
@@ -120,8 +122,11 @@ class RunConfig:
 
 
 _IMAZE = RunConfig(
-    maze=MazeConfig(kind="imaze", rows=3, columns=5), learner=LearnerConfig(shaping=0.0), steps=5_000_000, evaluate_every=1_000_000,
-)  # fmt: skip
+    maze=MazeConfig(kind="imaze", rows=3, columns=5),
+    learner=LearnerConfig(shaping=0.0),
+    steps=5_000_000,
+    evaluate_every=1_000_000,
+)
 
 PRESETS: dict[str, RunConfig] = {
     "default": RunConfig(),

@@ -42,8 +42,8 @@ def make_tasks(config: RunConfig) -> list[MazeEnvironment]:
             return int(split_seeds("train", index, 1)[0])
 
         return MazeEnvironment(
-            config.maze, batch, height=config.height, width=config.width, seeds=maze_seed, episode_steps=learner.episode,
-            phases=np.arange(batch) % rollouts * learner.rollout, shaping=learner.shaping,
+            config.maze, batch, height=config.height, width=config.width, seeds=maze_seed, shaping=learner.shaping,
+            episode_steps=learner.episode, phases=np.arange(batch) % rollouts * learner.rollout,
         )  # fmt: skip
 
     return [make(worker) for worker in range(config.workers)]
@@ -164,22 +164,8 @@ def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:
 def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker, others: list) -> dict[str, float]:
     """Evaluate on test mazes; write the table, the plots and a replay, and say where they are."""
     mazes = MazeSet("test", 0, config.final_mazes)
-    rows = report.compare(
-        {
-            "agent": (evaluation.of_agent(learner.agent, learner.precision), config.height, config.width),
-            **{
-                report.name_of(other): (
-                    evaluation.of_agent(other.agent, other.precision),
-                    other.config.height,
-                    other.config.width,
-                )
-                for other in others
-            },
-        },
-        config.maze,
-        mazes,
-        threads=config.workers,
-    )
+    agent = (evaluation.of_agent(learner.agent, learner.precision), config.height, config.width)
+    rows = report.compare({"agent": agent, **report.players(others)}, config.maze, mazes, threads=config.workers)
     table = report.table(rows)
     text = json.dumps(
         {"maze": asdict(config.maze), "mazes": mazes._asdict(), "step": learner.step, "rows": rows}, indent=1
@@ -201,7 +187,7 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
             height=config.height,
             width=config.width,
         )
-        video.write_video(trajectory, replay)
+        video.write_video(trajectory, replay, observation=(config.height, config.width))
         made.append(replay)
         tracker.log_video(learner.step, "replay", replay)
     except UserError as error:
