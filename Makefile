@@ -33,7 +33,7 @@ train: install
 	$(VENV)/bin/python scripts/train_nav.py $(ARGS)
 
 test: install
-	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(ARGS)
+	$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 test-slow: install
 	$(VENV)/bin/python -m pytest -m slow $(ARGS)

@@ -1,16 +1,25 @@
 """What all tests share: one thread each, property tests that CI can repeat, OpenGL that is never skipped in silence."""
 
 import os
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import hypothesis
 import pytest
 
+ROOT = Path(__file__).parents[1]
+
 # Before torch is imported. Tests run in several processes and start more of their own.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["WANDB_MODE"] = "offline"  # no test uploads to the account of whoever runs it
+# Nor share what numba has compiled: two processes that compile one kernel for different types at the same moment may
+# give both results the same file name, and the cache would then hold the wrong code for one of them.
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["NUMBA_CACHE_DIR"] = str(ROOT / ".pytest_cache" / f"numba_{worker}")
 
 hypothesis.settings.register_profile("nav_meta", deadline=None, max_examples=50, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("nav_meta")
@@ -29,6 +38,19 @@ gymnasium.make("MiniWorld-MazeS2-v0").reset()
 """
     result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120)
     return result.stderr.strip().splitlines()[-1] if result.returncode else ""
+
+
+@pytest.fixture
+def script(capfd, monkeypatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script in this process, which spares the seconds that its imports take."""
+
+    def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        return subprocess.CompletedProcess(sys.argv, end.value.code or 0, *capfd.readouterr())
+
+    return run
 
 
 def pytest_runtest_setup(item):

@@ -53,7 +53,9 @@ def test_importing_does_no_work():
 import importlib, os, signal, sys
 import matplotlib, numba, numpy, rich, scipy, torch
 def state():
-    return dict(os.environ), {{s: signal.getsignal(s) for s in signal.valid_signals()}}, torch.get_num_threads()
+    environment = dict(os.environ)
+    environment.pop("PYGAME_HIDE_SUPPORT_PROMPT", None)  # gymnasium's own doing
+    return environment, {{s: signal.getsignal(s) for s in signal.valid_signals()}}, torch.get_num_threads()
 before = state()
 for module in {modules}:
     importlib.import_module(module)
