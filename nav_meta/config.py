@@ -67,9 +67,9 @@ class LearnerConfig:
 
 
 def _processors() -> int:
-    """Return a power of two, which splits the environments evenly whatever the machine."""
+    """Return 1, 2 or 4, which split the environments evenly; a thread with fewer than 32 of them is hardly worth it."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 1 << min(count, 16).bit_length() - 1
+    return 1 << min(count, 4).bit_length() - 1
 
 
 @dataclass(frozen=True)
