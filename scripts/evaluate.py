@@ -62,14 +62,7 @@ def main() -> None:
     except ValueError as error:
         raise UserError(f"no such maze: {error}.") from error
     rows = report.compare(
-        {
-            report.name_of(agent): (
-                evaluation.of_agent(agent.agent, agent.precision),
-                agent.config.height,
-                agent.config.width,
-            )
-            for agent in agents
-        },
+        report.players(agents),
         config,
         MazeSet("test", 0, options.mazes),
         visits=options.visits,
@@ -81,7 +74,7 @@ def main() -> None:
     report.show(report.table(rows))
     if options.json:
         result = {
-            **rows[report.name_of(agents[0])],
+            **next(iter(rows.values())),
             "rows": rows,
             "config": asdict(config),
             "git_commit": git_commit(Path(__file__).parent),
