@@ -5,7 +5,9 @@ import runpy
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import hypothesis
@@ -40,15 +42,17 @@ gymnasium.make("MiniWorld-MazeS2-v0").reset()
     return result.stderr.strip().splitlines()[-1] if result.returncode else ""
 
 
-@pytest.fixture
-def script(capfd, monkeypatch) -> Callable[..., subprocess.CompletedProcess[str]]:
+@pytest.fixture(scope="session")
+def script() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script in this process, which spares the seconds that its imports take."""
 
     def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
-        return subprocess.CompletedProcess(sys.argv, end.value.code or 0, *capfd.readouterr())
+        out, err = StringIO(), StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            with pytest.raises(SystemExit) as end:
+                runpy.run_path(str(ROOT / "scripts" / name), run_name="__main__")
+        return subprocess.CompletedProcess([name, *arguments], end.value.code or 0, out.getvalue(), err.getvalue())
 
     return run
 

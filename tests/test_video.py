@@ -101,6 +101,14 @@ def test_a_long_visit_is_shown_faster():
     assert len(frames) <= 6 * (video.ARRIVAL + video.LONGEST_VISIT + video.FOUND + video.END) + 3
 
 
+@pytest.mark.parametrize("fps", [1, 6, 12, 30])
+def test_every_frame_of_a_visit_lies_within_it(fps):
+    for steps in range(1, 1000):
+        times = video._times(steps, fps)
+        assert times[0] == 0 and times[-1] < steps and len(times) <= video.LONGEST_VISIT * fps
+        assert steps / len(times) * fps <= video.ACTIONS_PER_SECOND or len(times) == video.LONGEST_VISIT * fps
+
+
 def test_mp4_is_one_that_every_player_takes(tmp_path):
     path = tmp_path / "videos" / "replay.mp4"
     for _ in range(2):  # the second replaces the first

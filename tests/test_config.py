@@ -1,0 +1,38 @@
+"""Configurations: mistakes are named, and the defaults fit every machine."""
+
+import os
+
+import pytest
+
+from mazes.layout import MazeConfig
+from nav_meta.config import PRESETS, LearnerConfig, RunConfig
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 4, 5, 6, 16, 64])
+def test_the_defaults_fit_any_number_of_cores(cores, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(cores), raising=False)
+    assert RunConfig().workers == max(power for power in (1, 2, 4) if power <= cores)
+
+
+def test_presets_are_what_their_names_say():
+    assert PRESETS["default"].maze == MazeConfig("random", 3, 3)
+    assert PRESETS["imaze"].maze.kind == PRESETS["quick"].maze.kind == "imaze"
+    assert PRESETS["quick"].steps < PRESETS["imaze"].steps < PRESETS["default"].steps
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: LearnerConfig(environments=0), "environments must be at least 1, not 0"),
+        (lambda: LearnerConfig(episode=100, rollout=64), r"episode \(100\) must be a multiple of rollout \(64\)"),
+        (lambda: LearnerConfig(optimizer="sgd"), "optimizer must be adam or rmsprop, not 'sgd'"),
+        (lambda: LearnerConfig(lambda_=1.5), "lambda_ must be between 0 and 1, not 1.5"),
+        (lambda: RunConfig(workers=3), r"environments \(128\) must split evenly among workers \(3\)"),
+        (lambda: RunConfig(workers=0), "must split evenly"),
+        (lambda: RunConfig(height=8), "height must be between 16 and 480, not 8"),
+        (lambda: RunConfig(steps=0), "steps must be at least 1, not 0"),
+    ],
+)
+def test_what_would_fail_late_is_refused(make, said):
+    with pytest.raises(ValueError, match=said):
+        make()
