@@ -318,12 +318,16 @@ def metrics(played: Visits, possible: References) -> dict[str, float]:
     means["latency/ideal_speedup"] = means["latency/explorer"] / means["latency/oracle"]
     means["latency/later_over_oracle"] = means["latency/later"] / means["latency/oracle"]
     means["latency/first_over_explorer"] = means["latency/first"] / means["latency/explorer"]
-    with np.errstate(divide="ignore", invalid="ignore"):  # in a handful of mazes the explorer may equal the oracle
-        means["latency/memory_score"] = (means["latency/explorer"] - means["latency/later"]) / (
-            means["latency/explorer"] - means["latency/oracle"]
-        )
+    gap = means["latency/explorer"] - means["latency/oracle"]
+    means["latency/memory_score"] = np.divide(
+        means["latency/explorer"] - means["latency/later"],
+        gap,
+        out=np.full_like(gap, np.nan),
+        where=gap != 0,  # in a handful of mazes the explorer may equal the oracle
+    )
     result = {}
     for key, (value, *resampled) in means.items():
-        low, high = np.nanquantile(resampled, [0.025, 0.975])
+        known = [draw for draw in resampled if not np.isnan(draw)]
+        low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
         result |= {key: float(value), f"{key}/low": float(low), f"{key}/high": float(high)}
     return result

@@ -75,6 +75,13 @@ def test_metrics_against_hand_computation() -> None:
     assert figures["latency/first/low"] <= 20 <= figures["latency/first/high"]
 
 
+def test_no_memory_can_be_scored_where_exploring_costs_nothing() -> None:
+    latency = np.array([[8, 8], [9, 7]], np.int32)
+    figures = evaluation.metrics(Visits(latency, np.ones((2, 2), np.bool_)), References(latency, latency[:, 1]))
+    assert all(np.isnan(figures[f"latency/memory_score{end}"]) for end in ("", "/low", "/high"))
+    assert figures["latency/later_over_oracle"] == 1
+
+
 def test_a_recorded_episode_can_be_replayed() -> None:
     seed = int(split_seeds("validation", 3, 1)[0])
     trajectory = evaluation.record(evaluation.RandomWalk, CONFIG, seed, visits=2, height=16, width=16)
