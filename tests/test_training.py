@@ -251,7 +251,8 @@ def test_evaluate_writes_figures(finished: Path, tmp_path: Path, script: Script)
 
 def test_a_run_is_listed_beside_another(finished: Path, script: Script) -> None:
     result = script("evaluate.py", finished, "--compare", checkpoints(finished)[0], "--mazes", 4, "--visits", 2)
-    assert result.returncode == 0 and result.stdout.count("stacked LSTM (straight") == 2, result.stdout
+    assert result.returncode == 0 and result.stdout.count("stacked LSTM") == 2, result.stdout
+    assert "(straight) #2" in result.stdout, "two of the same name do not hide each other"
 
 
 def test_watch_films_a_run(finished: Path, tmp_path: Path, script: Script) -> None:
