@@ -1,4 +1,6 @@
-"""The agent of Wang et al. (2016), experiment 7, and Mirowski et al. (2016): an encoder and a stacked LSTM under a policy and a value.
+"""The agent of Wang et al. (2016), experiment 7, and Mirowski et al. (2016).
+
+An encoder and a stacked LSTM under a policy and a value.
 
     features f = encoder(observation)
     LSTM-1 reads (f, previous reward)
@@ -69,7 +71,8 @@ State = tuple[Tensor, ...]
 class Encoder(nn.Module):
     """Pictures uint8 [N, H, W, 3] or vectors float32 [N, F] to features [N, features].
 
-    Kernels depend on the picture's size: 8x8 / 4 and 4x4 / 2 for 60 rows and more, as in Mirowski et al. (2016), 5x5 / 3 and 3x3 / 2 below.
+    Kernels depend on the picture's size: 8x8 / 4 and 4x4 / 2 for 60 rows and more, as in Mirowski et al. (2016),
+    5x5 / 3 and 3x3 / 2 below.
     """
 
     def __init__(self, observation_shape: Sequence[int], channels: tuple[int, int], features: int) -> None:
@@ -108,7 +111,7 @@ class LSTM(nn.LSTM):
     """torch's LSTM over whole sequences; a single step, which it does slowly, is written out."""
 
     def unroll(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Read x [T, B, inputs] from the state h, c float32 [B, units]; return outputs [T, B, units] and the state afterwards."""
+        """Read x [T, B, inputs] from the state h, c float32 [B, units]; return outputs [T, B, units], new state."""
         if len(x) > 1:
             output, (h, c) = self(x, (h[None], c[None]))
             return output, h[0].float(), c[0].float()
@@ -171,7 +174,8 @@ class Agent(nn.Module):
             observation: uint8 [T, B, H, W, 3] or float32 [T, B, F].
             prev_action: int64 [T, B].
             prev_reward: float32 [T, B].
-            first: bool [B]: is the *first* of the T moments the beginning of an episode? Nothing may begin later: then the LSTMs run fused over time.
+            first: bool [B]: is the *first* of the T moments the beginning of an episode? Nothing may begin later: then
+                the LSTMs run fused over time.
             state: memory before the first moment.
 
         Returns:
