@@ -30,12 +30,14 @@ class Panel(NamedTuple):
     reference: str = ""
     """Key of what is possible, dashed."""
     log: bool = False
+    floor: float | None = None
+    """What lies below it is cut off, so that a bad beginning does not flatten the rest."""
 
 
 PANELS = (
     Panel("first latency, steps (dashed: explorer)", "latency/first", "latency/explorer", log=True),
     Panel("later latency, steps (dashed: oracle)", "latency/later", "latency/oracle", log=True),
-    Panel("memory score (1: shortest path)", "latency/memory_score"),
+    Panel("memory score (1: shortest path)", "latency/memory_score", floor=-1.0),
     Panel("success of later visits", "success/later"),
     Panel("return of an episode (goals found)", "return"),
     Panel("entropy of the policy, nats", "loss/entropy"),
@@ -128,6 +130,8 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
                 steps, values = _common(runs, panel.reference)
                 axes.plot(steps, values.mean(0), "--", color=REFERENCE if len(groups) == 1 else colour, linewidth=1.3)
         axes.set_title(panel.title, loc="left", fontsize=10)
+        if panel.floor is not None:
+            axes.set_ylim(bottom=max(panel.floor, axes.get_ylim()[0]))
         if panel.log:
             _log_steps(axes)
         _clean(axes)
