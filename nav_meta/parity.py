@@ -7,6 +7,7 @@ import numpy as np
 from mazes import reference, renderer, simulator
 from mazes.layout import AGENT_RADIUS, BOX_RADIUS, PITCH, ROOM, Layout, MazeConfig, generate_batch
 from mazes.seeds import split_seeds
+from nav_meta import vision
 from nav_meta.errors import UserError
 
 IDENTICAL = 100.0
@@ -75,20 +76,10 @@ def measure(
     if sheet is not None:
         shown = np.concatenate([np.argsort(psnr)[:4], np.arange(min(4, pairs))])
         magnified = np.minimum(difference * 8, 255).astype(np.uint8)
-        _write(sheet, np.stack([fast[shown], true[shown], magnified[shown]], axis=1).reshape(-1, height, width, 3))
+        triples = np.stack([fast[shown], true[shown], magnified[shown]], axis=1)
+        vision.write_contact_sheet(sheet, triples.reshape(-1, height, width, 3), columns=6)
     return {
         "parity/mean_abs_difference": float(difference.mean()),
         "parity/psnr_mean": float(psnr.mean()),
         "parity/psnr_min": float(psnr.min()),
     }
-
-
-def _write(path: Path, frames: np.ndarray) -> None:
-    """Write a contact sheet, two views (of three pictures each) in a row."""
-    import cv2
-
-    from nav_meta.vision import contact_sheet
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), contact_sheet(frames, columns=6)[..., ::-1]):
-        raise UserError(f"the contact sheet {path} cannot be written")

@@ -11,12 +11,14 @@ from types import FrameType
 
 import numpy as np
 
+from mazes import renderer
 from mazes.environment import MazeEnvironment
+from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
-from nav_meta import checkpoint, evaluation, plots, report, video
+from nav_meta import checkpoint, evaluation, plots, report, video, vision
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
-from nav_meta.evaluation import MazeSet
+from nav_meta.evaluation import MazeSet, Trajectory
 from nav_meta.files import write_atomically
 from nav_meta.learner import Learner
 from nav_meta.loading import config_from_dict, load_agent
@@ -172,29 +174,34 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
     )
     write_atomically(folder / "evaluation.json", text.encode())
     write_atomically(folder / "table.md", report.markdown(table).encode())
-    made = []
     plots.plot_latency_by_visit(rows, folder / "plots" / "latency_by_visit.png")
     plots.plot_training(read_metrics(folder), folder / "plots" / "training.png")
-    made += [folder / "plots" / "latency_by_visit.png", folder / "plots" / "training.png"]
-    tracker.log_image(learner.step, "plots/latency_by_visit", made[0])
-    tracker.log_image(learner.step, "plots/training", made[1])
-    replay = folder / "videos" / "replay.mp4"
-    try:
-        trajectory = evaluation.record(
-            evaluation.of_agent(learner.agent, learner.precision),
-            config.maze,
-            int(mazes.seeds[0]),
-            height=config.height,
-            width=config.width,
-        )
-        video.write_video(trajectory, replay, observation=(config.height, config.width))
-        made.append(replay)
-        tracker.log_video(learner.step, "replay", replay)
-    except UserError as error:
-        print(f"no replay: {error}", file=sys.stderr)
+    made = [folder / "table.md", folder / "plots" / "latency_by_visit.png", folder / "plots" / "training.png"]
+    size = {"height": config.height, "width": config.width}
+    trajectory = evaluation.record(agent[0], config.maze, int(mazes.seeds[0]), **size)
+    replay, seen = folder / "videos" / "replay.mp4", folder / "plots" / "seen.png"
+    for path, write in (
+        (replay, lambda: video.write_video(trajectory, replay, observation=(config.height, config.width))),
+        (seen, lambda: vision.write_contact_sheet(seen, _views(trajectory, config), columns=12, scale=3)),
+    ):
+        try:
+            write()
+            made.append(path)
+        except UserError as error:  # a run without pictures is a run nevertheless
+            print(f"no {path.stem}: {error}", file=sys.stderr)
+    for path in made[1:]:
+        log = tracker.log_video if path.suffix == ".mp4" else tracker.log_image
+        log(learner.step, f"{path.parent.name}/{path.stem}", path)
     tracker.log_table("table", *table)
     tracker.log(learner.step, {f"test/{key}": value for key, value in rows["agent"].items()})
     report.show(table)
-    for path in [folder / "table.md", *made]:
+    for path in made:
         print(path, file=sys.stderr)
     return rows["agent"]
+
+
+def _views(trajectory: Trajectory, config: RunConfig, count: int = 96) -> np.ndarray:
+    """Return what the agent saw at evenly spaced moments of an episode, uint8 [<= count, H, W, 3]."""
+    moments = np.unique(np.linspace(0, len(trajectory.poses) - 1, count).astype(int))
+    layouts = generate_batch(config.maze, np.full(len(moments), trajectory.seed, np.uint64))
+    return renderer.render(layouts, trajectory.poses[moments], config.height, config.width)

@@ -1,14 +1,18 @@
 """torchvision, imported here and nowhere else, and only when a picture needs it."""
 
 import importlib
+import io
 import sys
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
+from PIL import Image
 
 from nav_meta.errors import UserError
+from nav_meta.files import write_atomically
 
 _NMS = "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
@@ -49,12 +53,13 @@ def _library() -> torch.library.Library:
     return torch.library.Library("torchvision", "FRAGMENT")
 
 
-def contact_sheet(frames: np.ndarray, columns: int) -> np.ndarray:
+def contact_sheet(frames: np.ndarray, columns: int, scale: int = 1) -> np.ndarray:
     """Lay frames out in a grid, row by row, with a gap of two black pixels.
 
     Args:
         frames: uint8 [N, H, W, 3], N > 0.
         columns: frames in a row.
+        scale: how many times as large each pixel is drawn.
 
     Returns:
         uint8 [H', W', 3].
@@ -63,4 +68,20 @@ def contact_sheet(frames: np.ndarray, columns: int) -> np.ndarray:
         UserError: torchvision is missing or broken.
     """
     images = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
-    return torchvision().utils.make_grid(images, nrow=columns).permute(1, 2, 0).numpy()
+    grid = torchvision().utils.make_grid
+    if scale > 1:
+        transforms = importlib.import_module("torchvision.transforms.v2.functional")
+        size = [scale * side for side in images.shape[-2:]]
+        images = transforms.resize(images, size, interpolation=transforms.InterpolationMode.NEAREST)
+    return grid(images, nrow=columns).permute(1, 2, 0).numpy()
+
+
+def write_contact_sheet(path: Path, frames: np.ndarray, columns: int, scale: int = 1) -> None:
+    """Write a `contact_sheet` as a PNG file.
+
+    Raises:
+        UserError: torchvision is missing or broken, or the file cannot be written.
+    """
+    png = io.BytesIO()
+    Image.fromarray(contact_sheet(frames, columns, scale)).save(png, "png")
+    write_atomically(path, png.getvalue())
