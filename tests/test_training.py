@@ -81,7 +81,8 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_leaves_everything(finished: Path) -> None:
-    for name in ("config.json", "evaluation.json", "table.md", "plots/latency_by_visit.png", "plots/training.png", "plots/seen.png"):
+    plots = ("plots/latency_by_visit.png", "plots/training.png", "plots/seen.png")
+    for name in ("config.json", "evaluation.json", "table.md", *plots):
         assert (finished / name).stat().st_size > 0, name
     film = imageio_ffmpeg.read_frames(str(finished / "videos" / "replay.mp4"))
     facts = next(film)
