@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mazes.layout import MazeConfig
-from nav_meta import evaluation, report
+from nav_meta import evaluation, plots, report
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.files import write_atomically
@@ -41,6 +41,8 @@ class Options:
     """Of the actions drawn."""
     compare: tuple[Path, ...] = ()
     """More runs or checkpoints for the table, such as a feed-forward control."""
+    plot: Path | None = None
+    """Draw steps by visit here, a PNG file."""
     json: Path | None = None
     """Write the figures here."""
 
@@ -72,6 +74,8 @@ def main() -> None:
         render=evaluation.renderer_named(options.renderer, config),
     )
     report.show(report.table(rows))
+    if options.plot:
+        plots.plot_latency_by_visit(rows, options.plot)
     if options.json:
         result = {
             **next(iter(rows.values())),

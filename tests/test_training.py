@@ -250,9 +250,12 @@ def test_evaluate_writes_figures(finished: Path, tmp_path: Path, script: Script)
     assert figures["config"]["rows"] == 3 and figures["steps"] == STEPS and figures["seconds"] > 0
 
 
-def test_a_run_is_listed_beside_another(finished: Path, script: Script) -> None:
-    result = script("evaluate.py", finished, "--compare", checkpoints(finished)[0], "--mazes", 4, "--visits", 2)
+def test_a_run_is_listed_and_drawn_beside_another(finished: Path, tmp_path: Path, script: Script) -> None:
+    plot = tmp_path / "visits.png"
+    other = ("--compare", checkpoints(finished)[0], "--plot", plot)
+    result = script("evaluate.py", finished, *other, "--mazes", 4, "--visits", 2)
     assert result.returncode == 0 and result.stdout.count("stacked LSTM") == 2, result.stdout
+    assert plot.read_bytes().startswith(b"\x89PNG")
     assert "(straight) #2" in result.stdout, "two of the same name do not hide each other"
 
 
