@@ -5,11 +5,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from mazes.layout import PITCH, ROOM, MazeConfig, generate_batch
+from mazes.layout import PITCH, ROOM, MazeConfig, generate, generate_batch
 from mazes.paths import (
     empty_fields,
     explorer_actions,
     explorer_steps,
+    geodesic_field,
     look_up,
     oracle_actions,
     oracle_steps,
@@ -275,3 +276,30 @@ def test_look_up_between_grid_points(config):
         a, o = np.moveaxis(fields, axis, 0)[:-1], np.moveaxis(fields, axis, 0)[1:]
         jump = np.abs(a - o)[(a >= 0) & (o >= 0)]
         assert jump.max() <= 2 * config.headings
+
+
+def test_geodesic_field_is_the_way_in_metres() -> None:
+    config = MazeConfig(rows=3, columns=3)
+    for seed in split_seeds("validation", 0, 5):
+        layout = generate(config, int(seed))
+        field = geodesic_field(layout)
+        free = np.argwhere(np.isfinite(field))
+        straight = np.hypot(free[:, 1] * 0.1 - layout.goal[0], free[:, 0] * 0.1 - layout.goal[1])
+        lengths = field[tuple(free.T)]
+        assert (lengths >= straight - 0.1).all(), "no way is shorter than the straight line"
+        assert field.min() == 0
+        # Each connected place is a neighbour's length and one move away from it.
+        inner = field[1:-1, 1:-1]
+        around = np.stack(
+            [
+                field[1 + i : field.shape[0] - 1 + i, 1 + j : field.shape[1] - 1 + j]
+                for i, j in ((0, 1), (1, 0), (0, -1), (-1, 0))
+            ]
+        )
+        known = np.isfinite(inner) & np.isfinite(around).all(0)
+        assert (np.abs(around[:, known] - inner[known]) < 0.1 + 1e-9).all()
+        # In sight of the goal in its own room the way is straight, up to the 16 directions.
+        near = straight < 0.9
+        assert (lengths[near] <= 1.03 * straight[near] + 0.15).all()
+    solid = generate(MazeConfig(kind="imaze"), 0)
+    assert np.isinf(geodesic_field(solid)[0, 50]), "there is no room between the arms"
