@@ -4,33 +4,25 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
-from mazes.layout import MazeConfig
 from nav_meta import evaluation, plots, report
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.files import write_atomically
 from nav_meta.loading import load_agent
+from nav_meta.options import AgentInMaze
 from nav_meta.records import git_commit
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(AgentInMaze):
     """Evaluate a trained agent on held-out mazes: first against later goal latency."""
 
-    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
-    """A run's folder or a checkpoint; by default the released agent."""
-    kind: Literal["random", "imaze", "fixed"] | None = None
-    """Kind of maze; by default the one that the agent was trained in."""
-    rooms: int | None = None
-    """Rooms along each side; by default as in training."""
-    step_size: Literal["fast", "fine"] | None = None
-    """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees; by default as in training."""
     mazes: int = 1000
     """Number of test mazes."""
     visits: int = evaluation.VISITS
@@ -54,15 +46,7 @@ def main() -> None:
         raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
     clock = time.perf_counter()
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
-    changes = {
-        key: value for key, value in (("kind", options.kind), ("step_size", options.step_size)) if value is not None
-    }
-    if options.rooms is not None:
-        changes |= {"rows": options.rooms, "columns": options.rooms}
-    try:
-        config: MazeConfig = replace(agents[0].config.maze, **changes)
-    except ValueError as error:
-        raise UserError(f"no such maze: {error}.") from error
+    config = options.maze(agents[0].config.maze)
     rows = report.compare(
         report.players(agents),
         config,

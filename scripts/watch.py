@@ -1,31 +1,23 @@
 """Film a trained agent in a maze it has never seen."""
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import tyro
 
-from mazes.layout import MazeConfig
 from mazes.seeds import split_seeds
 from nav_meta import evaluation, report, video
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.loading import load_agent
+from nav_meta.options import AgentInMaze
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(AgentInMaze):
     """Film a trained agent in a maze it has never seen."""
 
-    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
-    """A run's folder or a checkpoint; by default the released agent."""
-    kind: Literal["random", "imaze", "fixed"] | None = None
-    """Kind of maze; by default the one that the agent was trained in."""
-    rooms: int | None = None
-    """Rooms along each side; by default as in training."""
-    step_size: Literal["fast", "fine"] | None = None
-    """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees; by default as in training."""
     seed: int = 0
     """Which test maze, and the seed of the actions drawn in it."""
     visits: int = evaluation.VISITS
@@ -48,7 +40,7 @@ def main() -> None:
     if options.out is not None and options.out.suffix not in (".mp4", ".webp"):
         raise UserError(f"--out must end in .mp4 or .webp, not {options.out.name!r}.")
     loaded = load_agent(options.checkpoint)
-    config = _maze(loaded.config.maze, options)
+    config = options.maze(loaded.config.maze)
     render = evaluation.renderer_named(options.renderer, config)
     size = (loaded.config.height, loaded.config.width)
     trajectory = evaluation.record(
@@ -70,14 +62,6 @@ def main() -> None:
         end = "" if visit.found else "  (given up)"
         print(f"visit {number}: {visit.steps:4} steps, shortest {visit.oracle}{end}", file=sys.stderr)
     print(path)
-
-
-def _maze(trained: MazeConfig, options: Options) -> MazeConfig:
-    given = {"kind": options.kind, "step_size": options.step_size, "rows": options.rooms, "columns": options.rooms}
-    try:
-        return replace(trained, **{key: value for key, value in given.items() if value is not None})
-    except ValueError as error:
-        raise UserError(f"no such maze: {error}.") from error
 
 
 if __name__ == "__main__":

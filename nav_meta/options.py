@@ -1,0 +1,36 @@
+"""Command-line options that several scripts share."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from mazes.layout import MazeConfig
+from nav_meta.errors import UserError
+
+
+@dataclass(frozen=True)
+class AgentInMaze:
+    """A trained agent, and the mazes to put it in."""
+
+    checkpoint: Annotated[Path | None, tyro.conf.Positional] = None
+    """A run's folder or a checkpoint; by default the released agent."""
+    kind: Literal["random", "imaze", "fixed"] | None = None
+    """Kind of maze; by default the one that the agent was trained in."""
+    rooms: int | None = None
+    """Rooms along each side; by default as in training."""
+    step_size: Literal["fast", "fine"] | None = None
+    """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees; by default as in training."""
+
+    def maze(self, trained: MazeConfig) -> MazeConfig:
+        """Return the mazes asked for, given those of training.
+
+        Raises:
+            UserError: there are no such mazes.
+        """
+        given = {"kind": self.kind, "step_size": self.step_size, "rows": self.rooms, "columns": self.rooms}
+        try:
+            return replace(trained, **{key: value for key, value in given.items() if value is not None})
+        except ValueError as error:
+            raise UserError(f"no such maze: {error}.") from error
