@@ -12,7 +12,9 @@ import json
 import math
 import os
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,21 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} holds no run that can be read: {CONFIG}: {reason(error)}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: restore it, or start a new run.") from error
+
+
+def write_result(path: Path, figures: Mapping[str, Any], config: object, started: float, steps: int) -> None:
+    """Write what a script found, for `--json`: its figures, the config (a dataclass), git commit, seconds and steps.
+
+    `started` is `time.perf_counter()` at the beginning. Raises UserError when the disk is full or not writable.
+    """
+    result = {
+        **figures,
+        "config": asdict(config),
+        "git_commit": git_commit(Path(__file__).parent),
+        "seconds": time.perf_counter() - started,
+        "steps": steps,
+    }
+    write_atomically(path, json.dumps(result, indent=1).encode())
 
 
 def git_commit(path: Path) -> str | None:

@@ -1,9 +1,8 @@
 """Measure the world, training, or how close the picture is to MiniWorld's."""
 
-import json
 import sys
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +13,7 @@ from mazes.layout import MazeConfig
 from nav_meta import benchmark, parity
 from nav_meta.config import PRESETS
 from nav_meta.errors import UserError, exit_on_user_error
-from nav_meta.files import write_atomically
-from nav_meta.records import git_commit
+from nav_meta.records import write_result
 
 
 @dataclass(frozen=True)
@@ -68,14 +66,7 @@ def main() -> None:
     for key, value in figures.items():
         Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
     if options.json:
-        result = {
-            **figures,
-            "config": asdict(config),
-            "git_commit": git_commit(Path(__file__).parent),
-            "seconds": time.perf_counter() - clock,
-            "steps": config.steps,
-        }
-        write_atomically(options.json, json.dumps(result, indent=1).encode())
+        write_result(options.json, figures, config, clock, config.steps)
 
 
 if __name__ == "__main__":

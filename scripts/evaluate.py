@@ -1,10 +1,9 @@
 """Evaluate a trained agent on held-out mazes: first against later goal latency."""
 
-import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +12,9 @@ import tyro
 from nav_meta import evaluation, plots, report
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
-from nav_meta.files import write_atomically
 from nav_meta.loading import load_agent
 from nav_meta.options import AgentInMaze
-from nav_meta.records import git_commit
+from nav_meta.records import write_result
 
 
 @dataclass(frozen=True)
@@ -61,15 +59,8 @@ def main() -> None:
     if options.plot:
         plots.plot_latency_by_visit(rows, options.plot)
     if options.json:
-        result = {
-            **next(iter(rows.values())),
-            "rows": rows,
-            "config": asdict(config),
-            "git_commit": git_commit(Path(__file__).parent),
-            "seconds": time.perf_counter() - clock,
-            "steps": agents[0].step,
-        }
-        write_atomically(options.json, json.dumps(result, indent=1).encode())
+        figures = {**next(iter(rows.values())), "rows": rows}
+        write_result(options.json, figures, config, clock, agents[0].step)
 
 
 if __name__ == "__main__":

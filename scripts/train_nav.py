@@ -1,10 +1,9 @@
 """Train an agent to find goals in mazes it has never seen, evaluate it, and film it."""
 
 import argparse
-import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,8 +11,7 @@ import tyro
 
 from nav_meta.config import PRESETS, RunConfig
 from nav_meta.errors import UserError, exit_on_user_error
-from nav_meta.files import write_atomically
-from nav_meta.records import git_commit
+from nav_meta.records import write_result
 from nav_meta.training import resumed_config, train
 
 
@@ -57,14 +55,7 @@ def main() -> None:
         options.config, folder, resume=options.resume is not None, wandb=options.wandb, compare=options.compare
     )
     if options.json and figures is not None:
-        result = {
-            **figures,
-            "config": asdict(options.config),
-            "git_commit": git_commit(Path(__file__).parent),
-            "seconds": time.perf_counter() - clock,
-            "steps": options.config.steps,
-        }
-        write_atomically(options.json, json.dumps(result, indent=1).encode())
+        write_result(options.json, figures, options.config, clock, options.config.steps)
 
 
 if __name__ == "__main__":
