@@ -6,6 +6,7 @@ import pytest
 from mazes.environment import Hints, MazeEnvironment, TimeStep
 from mazes.layout import MazeConfig
 from nav_meta.tasks import Task
+from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 from nav_meta.tasks.recall import Recall
 
 B = 6
@@ -19,6 +20,9 @@ TASKS = {
         MazeConfig(kind="fixed", step_size="fine"), B, height=20, width=24, episode_steps=12, visits=3, visit_cap=5
     ),
     "recall": lambda: Recall(B, length=12),
+    **{f"bandit, {arms}": lambda arms=arms: Bandit(B, arms=arms, pulls=12) for arms in ARMS},
+    "bandit, ten arms": lambda: Bandit(B, count=10, pulls=12, phases=np.arange(B) % 2 * 6),
+    "informative arm": lambda: InformativeArm(B),
 }
 
 

@@ -1,0 +1,1 @@
+"""Rivals of a trained agent: exact optima where they can be computed, and the algorithms that the papers use."""

@@ -1,0 +1,130 @@
+"""What all tasks but the mazes share: episodes of a fixed length in a batch, and random numbers that can be resumed."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from mazes.environment import Ended, Hints, TimeStep
+
+_NOTHING = Ended(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.bool_))
+
+
+class EpisodicTask(ABC):
+    """B episodes of `episode_steps` steps each; a task says how one begins, what an action pays and what is seen.
+
+    Every episode is a new sample of the task, which the agent has to find out about while it lasts: an episode of
+    Wang et al. (2016), a trial of Duan et al. (2016).
+    """
+
+    hint_size = 0
+    ended = _NOTHING
+    variables: ClassVar[tuple[str, ...]] = ()
+    """Names of the arrays [B, ...] in which the task keeps its state."""
+
+    def __init__(
+        self,
+        batch: int,
+        *,
+        actions: int,
+        observation_shape: tuple[int, ...],
+        episode_steps: int,
+        seed: int,
+        phases: np.ndarray | None = None,
+    ) -> None:
+        """Begin the first episodes; call it when the arrays of `variables` are there.
+
+        Args:
+            batch: number of environments B.
+            actions: number of actions.
+            observation_shape: (F,) or (H, W, 3).
+            episode_steps: steps of an episode.
+            seed: of all that is drawn.
+            phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
+        """
+        self.batch = batch
+        self.actions = actions
+        self.observation_shape = observation_shape
+        self.episode_steps = episode_steps
+        self._seed = seed
+        self._draws = np.zeros(1, np.uint64)
+        self._step = np.full(batch, episode_steps, np.int64)
+        self._prev_action = np.zeros(batch, np.int64)
+        self._prev_reward = np.zeros(batch, np.float32)
+        self._first = np.zeros(batch, np.bool_)
+        self.renew()
+        if phases is not None:
+            self._step[:] = phases
+
+    def renew(self) -> np.ndarray:
+        """Begin a new episode wherever one is over; return bool [B]: where."""
+        over = self._step >= self.episode_steps
+        if over.any():
+            self._step[over] = 0
+            self._prev_action[over] = 0
+            self._prev_reward[over] = 0
+            self._first |= over
+            self.begin(np.flatnonzero(over), self._generator())
+        return over
+
+    def step(self, actions: np.ndarray) -> None:
+        """Make one action int64 [B] in each episode."""
+        self._prev_reward[:] = self.pay(actions, self._generator())
+        self._prev_action[:] = actions
+        self._first[:] = False
+        self._step += 1
+
+    def time_step(self, out: np.ndarray | None = None) -> TimeStep:
+        """Return the present moment, its observation written to `out` if given."""
+        if out is None:
+            picture = len(self.observation_shape) == 3
+            out = np.empty((self.batch, *self.observation_shape), np.uint8 if picture else np.float32)
+        self.observe(out)
+        return TimeStep(
+            out,
+            self._prev_action.copy(),
+            self._prev_reward.copy(),
+            self._first.copy(),
+            self.going_on().astype(np.float32),
+            np.zeros(self.batch, np.int32),
+        )
+
+    def hints(self) -> Hints:
+        """Return no signals: these tasks are learnt from their reward alone."""
+        return Hints(
+            np.zeros(self.batch, np.float32), np.zeros((self.batch, 0), np.float32), np.zeros(self.batch, np.bool_)
+        )
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that `restore` needs."""
+        return {name: getattr(self, name).copy() for name in self._all_variables}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue exactly where `state` was taken."""
+        for name in self._all_variables:
+            getattr(self, name)[:] = state[name]
+
+    def going_on(self) -> np.ndarray:
+        """Return bool [B]: can reward still come?"""
+        return self._step < self.episode_steps
+
+    @abstractmethod
+    def begin(self, rows: np.ndarray, generator: np.random.Generator) -> None:
+        """Draw new episodes for some rows int64 [N] of the batch."""
+
+    @abstractmethod
+    def pay(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Change the task's state by one action int64 [B] each; return the rewards [B]. `_step` counts those before."""
+
+    @abstractmethod
+    def observe(self, out: np.ndarray) -> None:
+        """Write what is seen at this moment, [B, *observation_shape]."""
+
+    @property
+    def _all_variables(self) -> tuple[str, ...]:
+        return ("_draws", "_step", "_prev_action", "_prev_reward", "_first", *self.variables)
+
+    def _generator(self) -> np.random.Generator:
+        # Counter-based: where the random numbers stand is one integer of the state.
+        self._draws += 1
+        return np.random.Generator(np.random.Philox(key=self._seed, counter=[0, 0, 0, int(self._draws[0])]))
