@@ -1,0 +1,229 @@
+"""Rivals in tabular Markov decision processes: those of Duan et al. (2016, section 3.2), and the best there is.
+
+All but the last know the distribution of the processes at most, watch what happens, and plan at the beginning of each
+inner episode, exactly for its HORIZON steps. They differ in the model that they plan in. Axes: B trials, S states, A
+actions, H steps of an inner episode.
+"""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numba import njit
+
+from mazes.environment import TimeStep
+from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP
+
+_DELTA = 0.05
+"""Probability with which UCRL2's intervals may fail; a scale is tuned on top, so it hardly matters."""
+
+
+class Planner(ABC):
+    """Remembers all that a trial has shown and does what is best in some model of it; ties are broken at random."""
+
+    def __init__(self, batch: int, seed: int) -> None:
+        """Begin without any experience.
+
+        Args:
+            batch: B.
+            seed: of all that is drawn.
+        """
+        self._generator = np.random.default_rng(seed)
+        self.tries = np.zeros((batch, STATES, ACTIONS))
+        """float64 [B, S, A]: how often each action was paid."""
+        self.paid = np.zeros((batch, STATES, ACTIONS))
+        """float64 [B, S, A]: how much in all."""
+        self.moves = np.zeros((batch, STATES, ACTIONS, STATES))
+        """float64 [B, S, A, S]: where it led; where the last step of an inner episode leads is never seen."""
+        self._values = np.zeros((batch, HORIZON, STATES, ACTIONS))
+        self._place = np.zeros(batch, np.int64)
+        self._step = np.zeros(batch, np.int64)
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        """Take note of the last step, plan where an inner episode begins, and return actions int64 [B]."""
+        place = moment.observation[:, :STATES].argmax(1)
+        new = moment.observation[:, NEW] > 0
+        for record in (self.tries, self.paid, self.moves):
+            record[moment.first] = 0
+        paid = np.flatnonzero(~moment.first)
+        moved = np.flatnonzero(~new)
+        self.tries[paid, self._place[paid], moment.prev_action[paid]] += 1
+        self.paid[paid, self._place[paid], moment.prev_action[paid]] += moment.prev_reward[paid]
+        self.moves[moved, self._place[moved], moment.prev_action[moved], place[moved]] += 1
+        self._place = place
+        self._step = np.where(new, 0, self._step + 1)
+        if new.any():
+            rows = np.flatnonzero(new)
+            self._values[rows] = self.plan(rows)
+        values = self._values[np.arange(len(place)), self._step, place]
+        best = values == values.max(1, keepdims=True)
+        return np.where(best, self._generator.random(best.shape), -1.0).argmax(1)
+
+    @abstractmethod
+    def plan(self, rows: np.ndarray) -> np.ndarray:
+        """Return what each action is worth at each step of an inner episode, [N, H, S, A], in some rows of the batch."""
+
+
+class Greedy(Planner):
+    """Plans with the means of what was seen; what was never tried counts as paying 0 and leading anywhere."""
+
+    def __init__(self, batch: int, seed: int, epsilon: float = 0.0) -> None:
+        """With probability `epsilon` do anything; 1 is the random player."""
+        super().__init__(batch, seed)
+        self._epsilon = epsilon
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        """Return actions int64 [B]."""
+        actions = super().__call__(moment)
+        anything = self._generator.random(len(actions)) < self._epsilon
+        return np.where(anything, self._generator.integers(ACTIONS, size=len(actions)), actions)
+
+    def plan(self, rows: np.ndarray) -> np.ndarray:
+        """Plan with the means of what was seen."""
+        return value_iteration(*_means(self.tries[rows], self.paid[rows], self.moves[rows]))
+
+
+class PosteriorSampling(Planner):
+    """PSRL: plans in a process drawn from what is believed of it (Strens 2000; Osband, Russo and Van Roy 2013).
+
+    With several `samples` an action counts as much as in the one where it is worth most, which is optimistic PSRL.
+    """
+
+    def __init__(self, batch: int, seed: int, samples: int = 1) -> None:
+        """Draw `samples` processes for each plan."""
+        super().__init__(batch, seed)
+        self._samples = samples
+
+    def plan(self, rows: np.ndarray) -> np.ndarray:
+        """Plan in samples of the posterior."""
+        mean, precision, counts = posterior(self.tries[rows], self.paid[rows], self.moves[rows])
+        values = np.full((len(rows), HORIZON, STATES, ACTIONS), -np.inf)
+        for _ in range(self._samples):
+            means = mean + self._generator.standard_normal(mean.shape) / np.sqrt(precision)
+            weights = self._generator.standard_gamma(counts)
+            np.maximum(values, value_iteration(means, weights / weights.sum(-1, keepdims=True)), out=values)
+        return values
+
+
+class BEB(Planner):
+    """Bayesian exploration bonus: the expected process, with beta / (1 + count) for each action (Kolter and Ng 2009).
+
+    The count is that of the transitions seen and of the prior, which is worth one of each.
+    """
+
+    def __init__(self, batch: int, seed: int, beta: float) -> None:
+        """Pay the bonus `beta`."""
+        super().__init__(batch, seed)
+        self._beta = beta
+
+    def plan(self, rows: np.ndarray) -> np.ndarray:
+        """Plan in the expected process with the bonus."""
+        mean, _, counts = posterior(self.tries[rows], self.paid[rows], self.moves[rows])
+        count = counts.sum(-1)
+        return value_iteration(mean + self._beta / (1 + count), counts / count[..., None])
+
+
+class UCRL2(Planner):
+    """Plans in the best process that intervals around what was seen allow (Jaksch, Ortner and Auer 2010)."""
+
+    def __init__(self, batch: int, seed: int, scale: float = 1.0) -> None:
+        """Multiply the widths of the intervals by `scale`; those that are proven to hold are far too wide to be useful."""
+        super().__init__(batch, seed)
+        self._scale = scale
+
+    def plan(self, rows: np.ndarray) -> np.ndarray:
+        """Plan with optimistic rewards and transitions."""
+        tries, moves = self.tries[rows], self.moves[rows]
+        means, transitions = _means(tries, self.paid[rows], moves)
+        time = tries.sum((1, 2), keepdims=True) + 1
+        reward_width = np.sqrt(3.5 * np.log(2 * STATES * ACTIONS * time / _DELTA) / np.maximum(tries, 1))
+        width = np.sqrt(14 * STATES * np.log(2 * ACTIONS * time / _DELTA) / np.maximum(moves.sum(-1), 1))
+        return optimistic_value_iteration(means + self._scale * reward_width, transitions, self._scale * width)
+
+
+class Optimal(Planner):
+    """Knows the processes: no player can do better on average."""
+
+    def __init__(self, task: TabularMDP) -> None:
+        """Read the processes from the task that is going to be played."""
+        super().__init__(task.batch, 0)
+        self._best = value_iteration(task.means, task.transitions)
+
+    def plan(self, rows: np.ndarray) -> np.ndarray:
+        """Return what the actions are worth in truth."""
+        return self._best[rows]
+
+
+def posterior(tries: np.ndarray, paid: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is believed after some experience by one who knows how processes and rewards are drawn.
+
+    Args:
+        tries: float64 [..., S, A], how often each action was paid.
+        paid: float64 [..., S, A], how much in all.
+        moves: float64 [..., S, A, S], how often it led where.
+
+    Returns:
+        mean and precision (1 / variance) of the normal distribution of each mean reward, [..., S, A], and the
+        parameters of the Dirichlet distribution of where each action leads, [..., S, A, S].
+    """
+    return (paid + 1) / (tries + 1), tries + 1, moves + 1
+
+
+def _means(tries: np.ndarray, paid: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean rewards and shares of next states as seen, and 0 and all the same where nothing was."""
+    count = moves.sum(-1, keepdims=True)
+    return paid / np.maximum(tries, 1), np.where(count > 0, moves / np.maximum(count, 1), 1 / STATES)
+
+
+@njit(cache=True, nogil=True)
+def value_iteration(rewards, transitions):
+    """Return the value of each action in N known processes at each step of an inner episode, float64 [N, H, S, A].
+
+    Args:
+        rewards: float64 [N, S, A], means.
+        transitions: float64 [N, S, A, S].
+    """
+    values = np.empty((len(rewards), HORIZON, STATES, ACTIONS))
+    for n in range(len(rewards)):
+        after = np.zeros(STATES)
+        for step in range(HORIZON - 1, -1, -1):
+            now = values[n, step]
+            for state in range(STATES):
+                for action in range(ACTIONS):
+                    now[state, action] = rewards[n, state, action]
+                    for following in range(STATES):
+                        now[state, action] += transitions[n, state, action, following] * after[following]
+            for state in range(STATES):
+                after[state] = now[state].max()
+    return values
+
+
+@njit(cache=True, nogil=True)
+def optimistic_value_iteration(rewards, transitions, widths):
+    """Return the same for the best processes near given ones (extended value iteration), float64 [N, H, S, A].
+
+    Args:
+        rewards: float64 [N, S, A], already as high as they may be.
+        transitions: float64 [N, S, A, S].
+        widths: float64 [N, S, A], by how much in all the probabilities of an action may be changed (L1 distance).
+    """
+    values = np.empty((len(rewards), HORIZON, STATES, ACTIONS))
+    for n in range(len(rewards)):
+        after = np.zeros(STATES)
+        for step in range(HORIZON - 1, -1, -1):
+            now = values[n, step]
+            worst_first = np.argsort(after)
+            best = worst_first[-1]
+            for state in range(STATES):
+                for action in range(ACTIONS):
+                    # As much as is allowed goes to the best state and is taken from the worst ones.
+                    shares = transitions[n, state, action]
+                    moved = min(widths[n, state, action] / 2, 1 - shares[best])
+                    value = rewards[n, state, action] + moved * after[best]
+                    for following in worst_first:
+                        taken = min(moved, shares[following])
+                        moved -= taken
+                        value += (shares[following] - taken) * after[following]
+                    now[state, action] = value
+            for state in range(STATES):
+                after[state] = now[state].max()
+    return values

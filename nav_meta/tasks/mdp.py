@@ -1,0 +1,82 @@
+"""Tabular Markov decision processes (Duan et al. 2016, section 3.2)."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from nav_meta.tasks.episodes import EpisodicTask
+
+STATES, ACTIONS, HORIZON = 10, 5, 10
+"""Sizes of the processes, and steps of an inner episode."""
+
+NEW = STATES
+"""The feature of the observation that is 1 at the first step of an inner episode; the state's code is before it."""
+
+
+class TabularMDP(EpisodicTask):
+    """A process is drawn for the whole trial and played in inner episodes of HORIZON steps, each from state 0.
+
+    The mean reward of each action in each state is drawn from N(1, 1), where it leads from a flat Dirichlet
+    distribution; what is paid is the mean plus noise from N(0, 1). A trial, which an `EpisodicTask` calls an episode,
+    is all inner episodes together: memory lasts, and value flows back, across the ends of inner ones.
+
+    Seen are the state's one-hot code, whether an inner episode begins (the termination flag that the paper's agent
+    reads; the state that the last step led to is not shown), and the share of the inner episode that has passed. The
+    last is not in the paper: the best action depends on it, and it spares the net from counting to ten.
+    """
+
+    variables: ClassVar[tuple[str, ...]] = ("means", "transitions", "place")
+
+    def __init__(self, batch: int, *, episodes: int = 10, seed: int = 0, phases: np.ndarray | None = None) -> None:
+        """Begin B trials.
+
+        Args:
+            batch: B.
+            episodes: inner episodes of a trial, n in the paper.
+            seed: of all that is drawn.
+            phases: as in `EpisodicTask`; whole inner episodes.
+
+        Raises:
+            ValueError: names the option and its range.
+        """
+        if episodes < 1:
+            raise ValueError(f"episodes must be at least 1, not {episodes}")
+        self.means = np.zeros((batch, STATES, ACTIONS))
+        """float64 [B, S, A]: mean reward of each action in each state."""
+        self.transitions = np.zeros((batch, STATES, ACTIONS, STATES))
+        """float64 [B, S, A, S]: the probability of each next state."""
+        self.place = np.zeros(batch, np.int64)
+        """int64 [B]: the present state of the process."""
+        super().__init__(
+            batch,
+            actions=ACTIONS,
+            observation_shape=(STATES + 2,),
+            episode_steps=episodes * HORIZON,
+            seed=seed,
+            phases=phases,
+        )
+
+    def begin(self, rows: np.ndarray, generator: np.random.Generator) -> None:
+        """Draw processes."""
+        self.means[rows] = generator.normal(1.0, 1.0, (len(rows), STATES, ACTIONS))
+        # Independent exponentials, divided by their sum, are a draw from the flat Dirichlet distribution.
+        weights = generator.standard_exponential((len(rows), STATES, ACTIONS, STATES))
+        self.transitions[rows] = weights / weights.sum(-1, keepdims=True)
+        self.place[rows] = 0
+
+    def pay(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Pay for an action in the present state and go on to the next, or back to state 0."""
+        here = np.arange(self.batch), self.place, actions
+        rewards = self.means[here] + generator.standard_normal(self.batch)
+        below = self.transitions[here].cumsum(1)[:, :-1]  # without the last sum, which rounding may leave short of 1
+        following = (generator.random(self.batch)[:, None] >= below).sum(1)
+        self.place = np.where((self._step + 1) % HORIZON == 0, 0, following)
+        return rewards
+
+    def observe(self, out: np.ndarray) -> None:
+        """Show the state, the beginning of an inner episode, and how much of it has passed."""
+        out[:] = 0
+        out[np.arange(self.batch), self.place] = 1
+        step = self._step % HORIZON
+        out[:, NEW] = step == 0
+        out[:, NEW + 1] = step / HORIZON
