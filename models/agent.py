@@ -30,7 +30,7 @@ class AgentConfig:
     channels: tuple[int, int] = (16, 32)
     """Filters of the two convolutions (Mirowski et al. 2016)."""
     features: int = 256
-    """Width of the encoder's output (Mirowski et al. 2016)."""
+    """Width of the encoder's output (Mirowski et al. 2016); 0: vectors are read as they are (Wang et al. 2016)."""
     reward_units: int = 64
     """Units of LSTM-1 (Mirowski et al. 2016)."""
     units: int = 256
@@ -48,9 +48,9 @@ class AgentConfig:
         """
         if self.memory not in MEMORIES:
             raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, not {self.memory!r}")
-        for name in ("features", "reward_units", "units"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name, least in (("features", 0), ("reward_units", 1), ("units", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
 
 class Output(NamedTuple):
@@ -76,11 +76,20 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, observation_shape: Sequence[int], channels: tuple[int, int], features: int) -> None:
-        """Build for pictures (H, W, 3) or vectors (F,)."""
+        """Build for pictures (H, W, 3) or vectors (F,).
+
+        Raises:
+            ValueError: pictures cannot be read without features.
+        """
         super().__init__()
+        self.features = features or observation_shape[0]
         if len(observation_shape) == 1:
-            self.layers = nn.Sequential(nn.Linear(observation_shape[0], features), nn.ReLU())
+            self.layers = (
+                nn.Sequential(nn.Linear(observation_shape[0], features), nn.ReLU()) if features else nn.Identity()
+            )
             return
+        if not features:
+            raise ValueError("features must be at least 1 for pictures, not 0")
         height, width, colours = observation_shape
         (kernel1, stride1), (kernel2, stride2) = ((8, 4), (4, 2)) if height >= 60 else ((5, 3), (3, 2))
         rows, columns = (((side - kernel1) // stride1 + 1 - kernel2) // stride2 + 1 for side in (height, width))
@@ -115,9 +124,8 @@ class LSTM(nn.LSTM):
         if len(x) > 1:
             output, (h, c) = self(x, (h[None], c[None]))
             return output, h[0].float(), c[0].float()
-        gates = functional.linear(x[0], self.weight_ih_l0, self.bias_ih_l0) + functional.linear(
-            h, self.weight_hh_l0, self.bias_hh_l0
-        )
+        gates = functional.linear(x[0], self.weight_ih_l0, self.bias_ih_l0)
+        gates += functional.linear(h, self.weight_hh_l0, self.bias_hh_l0)
         i, f, g, o = gates.float().chunk(4, dim=-1)
         c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
         h = torch.sigmoid(o) * torch.tanh(c)
@@ -140,10 +148,10 @@ class Agent(nn.Module):
         self.config = config
         self.actions = actions
         self.encoder = Encoder(observation_shape, config.channels, config.features)
-        told = config.features
+        told = self.encoder.features
         self.lstm1 = self.lstm2 = None
         if config.memory == "stacked":
-            self.lstm1 = LSTM(config.features + config.see_reward, config.reward_units)
+            self.lstm1 = LSTM(self.encoder.features + config.see_reward, config.reward_units)
             told += config.reward_units
         else:
             told += config.see_reward
@@ -166,7 +174,7 @@ class Agent(nn.Module):
         return tuple(torch.zeros(batch, size, device=self.policy.weight.device) for size in sizes)
 
     def unroll(
-        self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor, state: State
+        self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor | None, state: State
     ) -> tuple[Output, State]:
         """Read T moments of B episodes.
 
@@ -174,8 +182,8 @@ class Agent(nn.Module):
             observation: uint8 [T, B, H, W, 3] or float32 [T, B, F].
             prev_action: int64 [T, B].
             prev_reward: float32 [T, B].
-            first: bool [B]: is the *first* of the T moments the beginning of an episode? Nothing may begin later: then
-                the LSTMs run fused over time.
+            first: bool [B]: is the *first* of the T moments the beginning of an episode? None: of none. Nothing may
+                begin later: then the LSTMs run fused over time.
             state: memory before the first moment.
 
         Returns:
@@ -183,10 +191,10 @@ class Agent(nn.Module):
         """
         steps, batch = prev_action.shape
         features = self.encoder(observation.flatten(0, 1)).unflatten(0, (steps, batch))
-        state = tuple(part.masked_fill(first[:, None], 0.0) for part in state)
-        # At the beginning of an episode there is no previous action: its one-hot code is all zeros.
-        action = functional.one_hot(prev_action, self.actions).to(features.dtype)
-        action = torch.cat([action[:1].masked_fill(first[None, :, None], 0.0), action[1:]])
+        action = features.new_zeros(steps, batch, self.actions).scatter_(-1, prev_action[..., None], 1)
+        if first is not None:
+            state = tuple(part.masked_fill(first[:, None], 0) for part in state)
+            action[0].masked_fill_(first[:, None], 0)  # there is no previous action yet
         reward = prev_reward[..., None].to(features.dtype)
         inputs = [features]
         after: list[Tensor] = []

@@ -67,47 +67,46 @@ class Worker:
         task, batch = self.task, self.task.batch
         task.renew()
         picture = len(task.observation_shape) == 3
-        observations = np.empty((steps + 1, batch, *task.observation_shape), np.uint8 if picture else np.float32)
-        prev_action = torch.empty(steps + 1, batch, dtype=torch.int64)
-        prev_reward = torch.empty(steps + 1, batch)
-        discount = torch.empty(steps + 1, batch)
-        bonus = torch.empty(steps + 1, batch)
-        target = torch.empty(steps + 1, batch, task.hint_size)
-        known = torch.empty(steps + 1, batch, dtype=torch.bool)
+        observation = np.empty((steps + 1, batch, *task.observation_shape), np.uint8 if picture else np.float32)
+        prev_action = np.empty((steps + 1, batch), np.int64)
+        prev_reward = np.empty((steps + 1, batch), np.float32)
+        discount = np.empty((steps + 1, batch), np.float32)
+        bonus = np.empty((steps + 1, batch), np.float32)
+        target = np.empty((steps + 1, batch, task.hint_size), np.float32)
+        known = np.empty((steps + 1, batch), np.bool_)
         action = torch.empty(steps, batch, dtype=torch.int64)
-        log_prob = torch.empty(steps, batch)
+        logits = torch.empty(steps, batch, task.actions)
         value = torch.empty(steps + 1, batch)
+        # The index of the largest of logits + Gumbel noise is distributed as softmax(logits) says.
+        noise = -torch.empty_like(logits).exponential_(generator=self.generator).log_()
+        # The agent reads the arrays as the task fills them: tensors of the same memory.
+        seen, did, got = (torch.from_numpy(array) for array in (observation, prev_action, prev_reward))
         visits = []
         started = time.perf_counter()
         seconds_world = 0.0
         before = memory = self.memory
-        begins = torch.zeros(batch, dtype=torch.bool)
+        begins = None
 
         # One autocast for the whole rollout: it keeps the weights it has cast.
         with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
             for t in range(steps + 1):
                 clock = time.perf_counter()
-                moment = task.time_step(out=observations[t])
+                moment = task.time_step(out=observation[t])
                 hints = task.hints()
                 seconds_world += time.perf_counter() - clock
-                prev_action[t] = torch.from_numpy(moment.prev_action)
-                prev_reward[t] = torch.from_numpy(moment.prev_reward)
-                discount[t] = torch.from_numpy(moment.discount)
-                bonus[t] = torch.from_numpy(hints.bonus)
-                target[t] = torch.from_numpy(hints.target)
-                known[t] = torch.from_numpy(hints.known)
+                prev_action[t] = moment.prev_action
+                prev_reward[t] = moment.prev_reward
+                discount[t] = moment.discount
+                bonus[t], target[t], known[t] = hints
                 if t == 0:
                     begins = torch.from_numpy(moment.first)
                 else:
                     assert t == steps or not moment.first.any(), (
                         "an episode may begin with a rollout only: LSTMs run fused over it"
                     )
+                now = slice(t, t + 1)
                 output, next_memory = self.agent.unroll(
-                    torch.from_numpy(observations[t : t + 1]),
-                    prev_action[t : t + 1],
-                    prev_reward[t : t + 1],
-                    begins if t == 0 else torch.zeros_like(begins),
-                    memory,
+                    seen[now], did[now], got[now], begins if t == 0 else None, memory
                 )
                 value[t] = output.value[0]
                 if t == steps:
@@ -115,18 +114,27 @@ class Worker:
                     # rollout begins.
                     break
                 memory = next_memory
-                log_probs = torch.log_softmax(output.logits[0], -1)
-                action[t] = torch.multinomial(log_probs.exp(), 1, generator=self.generator).squeeze(-1)
-                log_prob[t] = log_probs.gather(-1, action[t][:, None]).squeeze(-1)
+                logits[t] = output.logits[0]
+                torch.argmax(logits[t] + noise[t], -1, out=action[t])
                 clock = time.perf_counter()
                 task.step(action[t].numpy())
                 seconds_world += time.perf_counter() - clock
                 visits.append(np.stack([task.ended.visit, task.ended.latency], 1))
         self.memory = memory
         rollout = Rollout(
-            torch.from_numpy(observations)[:-1], prev_action[:-1], prev_reward[:-1], begins, before,
-            action, log_prob, value, prev_reward[1:] + bonus[1:], discount[1:], target[:-1], known[:-1],
-        )  # fmt: skip
+            observation=seen[:-1],
+            prev_action=did[:-1],
+            prev_reward=got[:-1],
+            first=begins,
+            state=before,
+            action=action,
+            log_prob=torch.log_softmax(logits, -1).gather(-1, action[..., None]).squeeze(-1),
+            value=value,
+            reward=torch.from_numpy(prev_reward[1:] + bonus[1:]),
+            discount=torch.from_numpy(discount[1:]),
+            target=torch.from_numpy(target[:-1]),
+            known=torch.from_numpy(known[:-1]),
+        )
         tally = Tally(
             prev_reward[1:].mean().item(),
             np.concatenate(visits),
