@@ -8,6 +8,7 @@ from mazes.layout import MazeConfig
 from nav_meta.tasks import Task
 from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 from nav_meta.tasks.harlow import Harlow, HarlowVector
+from nav_meta.tasks.mdp import TabularMDP
 from nav_meta.tasks.recall import Recall
 from nav_meta.tasks.restless import RestlessBandit
 from nav_meta.tasks.two_step import Setting, TwoStep
@@ -26,6 +27,7 @@ TASKS = {
     **{f"bandit, {arms}": lambda arms=arms: Bandit(B, arms=arms, pulls=12) for arms in ARMS},
     "bandit, ten arms": lambda: Bandit(B, count=10, pulls=12, phases=np.arange(B) % 2 * 6),
     "informative arm": lambda: InformativeArm(B),
+    "tabular mdp": lambda: TabularMDP(B, episodes=2, phases=np.arange(B) % 2 * 10),
     "harlow": lambda: Harlow(B, episode_steps=12, phases=np.arange(B)),
     "harlow, held-out pictures, codes": lambda: HarlowVector(B, which="held-out", episode_steps=12),
     "two-step": lambda: TwoStep(B, phases=np.arange(B)),

@@ -1,8 +1,11 @@
 """Rivals in tabular Markov decision processes: those of Duan et al. (2016, section 3.2), and the best there is.
 
 All but the last know the distribution of the processes at most, watch what happens, and plan at the beginning of each
-inner episode, exactly for its HORIZON steps. They differ in the model that they plan in. Axes: B trials, S states, A
-actions, H steps of an inner episode.
+inner episode, exactly for its HORIZON steps. They differ in the model that they plan in. Axes: B trials, N some of
+them, S states, A actions, H steps of an inner episode.
+
+Those that believe in a distribution of the mean rewards are told its mean, `prior`. In truth it is 1, but the paper's
+figures are those of a prior mean of 0 (measured: EXPERIMENTS in `nav_meta.experiments.mdp`).
 """
 
 from abc import ABC, abstractmethod
@@ -60,13 +63,13 @@ class Planner(ABC):
 
     @abstractmethod
     def plan(self, rows: np.ndarray) -> np.ndarray:
-        """Return what each action is worth at each step of an inner episode, [N, H, S, A], in some rows of the batch."""
+        """Return what actions are worth at each step of an inner episode, [N, H, S, A], in N rows of the batch."""
 
 
 class Greedy(Planner):
     """Plans with the means of what was seen; what was never tried counts as paying 0 and leading anywhere."""
 
-    def __init__(self, batch: int, seed: int, epsilon: float = 0.0) -> None:
+    def __init__(self, batch: int, seed: int, *, epsilon: float = 0.0) -> None:
         """With probability `epsilon` do anything; 1 is the random player."""
         super().__init__(batch, seed)
         self._epsilon = epsilon
@@ -79,65 +82,74 @@ class Greedy(Planner):
 
     def plan(self, rows: np.ndarray) -> np.ndarray:
         """Plan with the means of what was seen."""
-        return value_iteration(*_means(self.tries[rows], self.paid[rows], self.moves[rows]))
+        rewards, transitions = _means(self.tries[rows], self.paid[rows], self.moves[rows])
+        return value_iteration(rewards[:, None], transitions)
 
 
 class PosteriorSampling(Planner):
     """PSRL: plans in a process drawn from what is believed of it (Strens 2000; Osband, Russo and Van Roy 2013).
 
-    With several `samples` an action counts as much as in the one where it is worth most, which is optimistic PSRL.
+    With several samples an action counts as much as in the one where it is worth most, which is optimistic PSRL.
     """
 
-    def __init__(self, batch: int, seed: int, samples: int = 1) -> None:
+    def __init__(self, batch: int, seed: int, *, prior: float, samples: int = 1) -> None:
         """Draw `samples` processes for each plan."""
         super().__init__(batch, seed)
+        self._prior = prior
         self._samples = samples
 
     def plan(self, rows: np.ndarray) -> np.ndarray:
         """Plan in samples of the posterior."""
-        mean, precision, counts = posterior(self.tries[rows], self.paid[rows], self.moves[rows])
+        mean, precision, counts = posterior(self.tries[rows], self.paid[rows], self.moves[rows], self._prior)
         values = np.full((len(rows), HORIZON, STATES, ACTIONS), -np.inf)
         for _ in range(self._samples):
-            means = mean + self._generator.standard_normal(mean.shape) / np.sqrt(precision)
+            rewards = mean + self._generator.standard_normal(mean.shape) / np.sqrt(precision)
             weights = self._generator.standard_gamma(counts)
-            np.maximum(values, value_iteration(means, weights / weights.sum(-1, keepdims=True)), out=values)
+            weights /= weights.sum(-1, keepdims=True)
+            np.maximum(values, value_iteration(rewards[:, None], weights), out=values)
         return values
 
 
 class BEB(Planner):
-    """Bayesian exploration bonus: the expected process, with beta / (1 + count) for each action (Kolter and Ng 2009).
+    """Plans in the expected process with a bonus for what has been tried little (Kolter and Ng 2009).
 
-    The count is that of the transitions seen and of the prior, which is worth one of each.
+    Theirs is beta / (1 + count), the count being that of the transitions seen and of the prior, for processes with
+    known rewards. Here it counts for each step that is left, since a transition matters through what comes after it,
+    and an unknown reward adds 1 / (1 + precision): Osband's form (github.com/iosband/TabulaRL), which the paper's
+    figures are those of, and which earns more.
     """
 
-    def __init__(self, batch: int, seed: int, beta: float) -> None:
+    def __init__(self, batch: int, seed: int, *, prior: float, beta: float) -> None:
         """Pay the bonus `beta`."""
         super().__init__(batch, seed)
+        self._prior = prior
         self._beta = beta
 
     def plan(self, rows: np.ndarray) -> np.ndarray:
         """Plan in the expected process with the bonus."""
-        mean, _, counts = posterior(self.tries[rows], self.paid[rows], self.moves[rows])
+        mean, precision, counts = posterior(self.tries[rows], self.paid[rows], self.moves[rows], self._prior)
         count = counts.sum(-1)
-        return value_iteration(mean + self._beta / (1 + count), counts / count[..., None])
+        left = np.arange(HORIZON - 1, -1, -1)[:, None, None]
+        rewards = (mean + 1 / (1 + precision))[:, None] + left * (self._beta / (1 + count))[:, None]
+        return value_iteration(rewards, counts / count[..., None])
 
 
 class UCRL2(Planner):
     """Plans in the best process that intervals around what was seen allow (Jaksch, Ortner and Auer 2010)."""
 
-    def __init__(self, batch: int, seed: int, scale: float = 1.0) -> None:
-        """Multiply the widths of the intervals by `scale`; those that are proven to hold are far too wide to be useful."""
+    def __init__(self, batch: int, seed: int, *, scale: float) -> None:
+        """Multiply the widths of the intervals by `scale`: those that are proven to hold are too wide to be useful."""
         super().__init__(batch, seed)
         self._scale = scale
 
     def plan(self, rows: np.ndarray) -> np.ndarray:
         """Plan with optimistic rewards and transitions."""
         tries, moves = self.tries[rows], self.moves[rows]
-        means, transitions = _means(tries, self.paid[rows], moves)
+        rewards, transitions = _means(tries, self.paid[rows], moves)
         time = tries.sum((1, 2), keepdims=True) + 1
         reward_width = np.sqrt(3.5 * np.log(2 * STATES * ACTIONS * time / _DELTA) / np.maximum(tries, 1))
         width = np.sqrt(14 * STATES * np.log(2 * ACTIONS * time / _DELTA) / np.maximum(moves.sum(-1), 1))
-        return optimistic_value_iteration(means + self._scale * reward_width, transitions, self._scale * width)
+        return optimistic_value_iteration(rewards + self._scale * reward_width, transitions, self._scale * width)
 
 
 class Optimal(Planner):
@@ -146,26 +158,29 @@ class Optimal(Planner):
     def __init__(self, task: TabularMDP) -> None:
         """Read the processes from the task that is going to be played."""
         super().__init__(task.batch, 0)
-        self._best = value_iteration(task.means, task.transitions)
+        self._best = value_iteration(task.means[:, None], task.transitions)
 
     def plan(self, rows: np.ndarray) -> np.ndarray:
         """Return what the actions are worth in truth."""
         return self._best[rows]
 
 
-def posterior(tries: np.ndarray, paid: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def posterior(
+    tries: np.ndarray, paid: np.ndarray, moves: np.ndarray, prior: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what is believed after some experience by one who knows how processes and rewards are drawn.
 
     Args:
         tries: float64 [..., S, A], how often each action was paid.
         paid: float64 [..., S, A], how much in all.
         moves: float64 [..., S, A, S], how often it led where.
+        prior: mean of the distribution that mean rewards are thought to be drawn from; its variance is 1.
 
     Returns:
         mean and precision (1 / variance) of the normal distribution of each mean reward, [..., S, A], and the
         parameters of the Dirichlet distribution of where each action leads, [..., S, A, S].
     """
-    return (paid + 1) / (tries + 1), tries + 1, moves + 1
+    return (paid + prior) / (tries + 1), tries + 1, moves + 1
 
 
 def _means(tries: np.ndarray, paid: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +194,7 @@ def value_iteration(rewards, transitions):
     """Return the value of each action in N known processes at each step of an inner episode, float64 [N, H, S, A].
 
     Args:
-        rewards: float64 [N, S, A], means.
+        rewards: float64 [N, H, S, A], means; [N, 1, S, A] where they are the same at each step.
         transitions: float64 [N, S, A, S].
     """
     values = np.empty((len(rewards), HORIZON, STATES, ACTIONS))
@@ -187,9 +202,10 @@ def value_iteration(rewards, transitions):
         after = np.zeros(STATES)
         for step in range(HORIZON - 1, -1, -1):
             now = values[n, step]
+            paid = rewards[n, min(step, rewards.shape[1] - 1)]
             for state in range(STATES):
                 for action in range(ACTIONS):
-                    now[state, action] = rewards[n, state, action]
+                    now[state, action] = paid[state, action]
                     for following in range(STATES):
                         now[state, action] += transitions[n, state, action, following] * after[following]
             for state in range(STATES):
