@@ -4,8 +4,8 @@ All but the last know the distribution of the processes at most, watch what happ
 inner episode, exactly for its HORIZON steps. They differ in the model that they plan in. Axes: B trials, N some of
 them, S states, A actions, H steps of an inner episode.
 
-Those that believe in a distribution of the mean rewards are told its mean, `prior`. In truth it is 1, but the paper's
-figures are those of a prior mean of 0 (measured: EXPERIMENTS in `nav_meta.experiments.mdp`).
+Those that believe in a distribution of the mean rewards are told its mean, `prior`: 1 is the truth, and 0 reproduces the
+paper's figures (see `nav_meta.experiments.mdp`).
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from mazes.environment import TimeStep
 from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP
 
 _DELTA = 0.05
-"""Probability with which UCRL2's intervals may fail; a scale is tuned on top, so it hardly matters."""
+"""Probability with which UCRL2's intervals may fail; it hardly matters, since a scale of theirs is tuned."""
 
 
 class Planner(ABC):
