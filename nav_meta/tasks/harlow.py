@@ -203,9 +203,8 @@ class HarlowVector(_Harlow):
 
 @cache
 def _codes(which: str) -> np.ndarray:
-    count = len(pictures.load(which))
-    generator = np.random.Generator(np.random.Philox(pictures.SETS.index(which)))
-    return generator.standard_normal((count, _CODE), np.float32)
+    generator = np.random.Generator(np.random.Philox(pictures.number_of(which)))
+    return generator.standard_normal((pictures.COUNT, _CODE), np.float32)
 
 
 class _Views(NamedTuple):
@@ -222,7 +221,7 @@ class _Views(NamedTuple):
     spans: np.ndarray
     """int64 [HEADINGS, 2, 2]: the pixels of a picture, from and to."""
     pixels: np.ndarray
-    """uint32 [P]."""
+    """uint32 [P]: numbered row by row."""
     grounds: np.ndarray
     """int64 [P]: what the samples beside the picture add up to, packed, with the rounding."""
     starts: np.ndarray

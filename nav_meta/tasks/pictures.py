@@ -28,9 +28,14 @@ def load(which: str) -> np.ndarray:
     Raises:
         ValueError: there is no such set.
     """
+    return _all()[number_of(which)]
+
+
+def number_of(which: str) -> int:
+    """Return the place of a set in SETS; errors as above."""
     if which not in SETS:
         raise ValueError(f"the set of pictures must be one of {', '.join(SETS)}, not {which!r}")
-    return np.split(_all(), len(SETS))[SETS.index(which)]
+    return SETS.index(which)
 
 
 def reduce(pictures: np.ndarray, side: int) -> np.ndarray:
@@ -52,7 +57,7 @@ def _all() -> np.ndarray:
             pictures[count], glances[count] = picture, glance
             count += 1
     pictures.flags.writeable = False
-    return pictures
+    return pictures.reshape(len(SETS), COUNT, SIDE, SIDE, 3)
 
 
 def _draw(generator: np.random.Generator) -> np.ndarray:
