@@ -9,8 +9,7 @@ from scipy.optimize import minimize
 
 from nav_meta.baselines.two_step import BayesOptimal, ModelFree, bayes_optimal
 from nav_meta.experiments.base import play
-from nav_meta.experiments.ratios import linearised
-from nav_meta.experiments.two_step import STAYS, TWO_STEP, TWO_STEP_2018, regression, staying
+from nav_meta.experiments.two_step import STAYS, TWO_STEP, TWO_STEP_2018, linearised, regression, staying
 from nav_meta.tasks.two_step import WANG_2016, WANG_2018, Setting, TwoStep
 
 REVERSING = Setting(common=0.8, pay=0.85, reversal=0.1, trials=6)

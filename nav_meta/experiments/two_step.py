@@ -13,7 +13,6 @@ from nav_meta.baselines.two_step import BayesOptimal, ModelBased, ModelFree, Pla
 from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
-from nav_meta.experiments.ratios import linearised
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, _clean, _save
 from nav_meta.tasks.two_step import WANG_2016, WANG_2018, Setting, TwoStep
 
@@ -47,6 +46,7 @@ class TwoStepExperiment(Experiment):
     """
 
     headline = "optimal"
+    columns = ("reward", "optimal", "last_trial", "reward_effect", "interaction")
 
     def __init__(self, name: str, title: str, setting: Setting, training: Training) -> None:
         """As in `Experiment`; `setting` is the task's."""
@@ -183,6 +183,24 @@ def staying(choice: np.ndarray, place: np.ndarray, rewarded: np.ndarray) -> dict
     common = (place == choice)[:-1]
     kinds = [reward & way for reward in (rewarded[:-1], ~rewarded[:-1]) for way in (common, ~common)]
     return {key: linearised((stays & kind).sum(0), kind.sum(0)) for key, kind in zip(STAYS, kinds, strict=True)}
+
+
+def linearised(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Return float64 [N] whose mean is the ratio R of the sums and whose spread gives R's interval.
+
+    Rates of rare events, or figures of which only some episodes have one, are ratios of sums over episodes; the mean of
+    each episode's own ratio would be another number, or none. Episode i is given R + (n_i - R d_i) / mean(d), the
+    first-order change of R with it (the delta method): an interval of the mean of these is one of R.
+
+    Args:
+        numerators: [N].
+        denominators: [N], not below 0; where none is above it, the result is NaN.
+    """
+    scale = denominators.mean()
+    if scale == 0:
+        return np.full(len(numerators), np.nan)
+    ratio = numerators.mean() / scale
+    return ratio + (numerators - ratio * denominators) / scale
 
 
 def regression(choice: np.ndarray, place: np.ndarray, rewarded: np.ndarray, lags: int = LAGS) -> np.ndarray:

@@ -17,7 +17,8 @@ class RestlessBandit(EpisodicTask):
     """Two arms that pay 1 with the probabilities p and 1 - p, where p drifts; seen is the trial's number.
 
     p begins uniform in [0, 1] and takes a Gaussian step after each pull, reflected at 0 and 1, so that it stays
-    uniform. An episode's volatility is low or high with equal probability, and told to nobody.
+    uniform. An episode's volatility is low or high with equal probability, and told to nobody; of episodes that begin
+    together, as many are of one as of the other.
     """
 
     variables: ClassVar[tuple[str, ...]] = ("mean", "volatility")
@@ -55,7 +56,8 @@ class RestlessBandit(EpisodicTask):
     def begin(self, rows: np.ndarray, generator: np.random.Generator) -> None:
         """Draw p and the volatility."""
         self.mean[rows] = generator.random(len(rows))
-        self.volatility[rows] = generator.integers(len(self.volatilities), size=len(rows))
+        count = len(self.volatilities)
+        self.volatility[rows] = (generator.permutation(len(rows)) + generator.integers(count)) % count
 
     def pay(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Pull one arm of each bandit; then let p drift."""
