@@ -242,7 +242,9 @@ class InformativeArmExperiment(Experiment):
             _draw_curve(left, name, f"{name}  {total:.2f}", [one.curves["reward"] for one in seeds], marker="o")
         left.set_ylabel("mean reward of the pull")
         left.set_title(self.title, loc="left", fontweight="bold")
-        left.legend(frameon=False, loc="center right", title="reward of an episode")
+        left.legend(
+            frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14), title="reward of an episode"
+        )
         name, seeds = next(iter(played.items()))
         bottom = np.zeros(len(pulls))
         shares = {key: np.mean([one.curves[key] for one in seeds], 0) for key in ("informative", "target")}
@@ -251,7 +253,7 @@ class InformativeArmExperiment(Experiment):
             right.bar(pulls, share, 0.75, bottom=bottom, color=colour, label=kind)
             bottom += share
         right.set_ylabel("share of pulls")
-        right.set_title(f"what {name} pulls", loc="left", fontsize=10)
+        right.set_title(f"{name}: what it pulls", loc="left", fontsize=10)
         right.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
         for axes in (left, right):
             axes.set_xticks(pulls)
@@ -338,6 +340,6 @@ def _draw_curve(axes: Axes, name: str, label: str, seeds: Sequence[np.ndarray], 
     curves = np.stack(seeds)
     pulls = np.arange(1, curves.shape[1] + 1)
     colour, dashes = _RIVALS.get(name, (COLOURS[3] if "without" in name else COLOURS[0], "-"))
-    width, order = (1.5, 2) if name in _RIVALS else (2.8, 3)
+    width, order = (1.5, 4 if name == "bayes-optimal" else 2) if name in _RIVALS else (2.8, 3)
     axes.fill_between(pulls, curves.min(0), curves.max(0), color=colour, alpha=0.2, linewidth=0)
     axes.plot(pulls, curves.mean(0), dashes, color=colour, linewidth=width, zorder=order, label=label, marker=marker)
