@@ -34,8 +34,8 @@ class Restless(Experiment):
 
         regret, regret_low, regret_high: what the better arm pays on average less what the arms pulled do, summed.
         rate_low, rate_high: learning rate of the rule of Rescorla and Wagner, fitted to each block's choices with one
-            temperature for all; noted at the first episode of the block, NaN at the others. Says
-            nothing of a player that does not learn.
+            temperature for all; noted at the first episode of the block, NaN at the others. Of a player that does not
+            learn it says nothing.
 
     Models are fitted with and without coupling (see `fit`); rates are those of the likelier form.
 
@@ -177,3 +177,4 @@ def blocks(volatility: np.ndarray) -> np.ndarray:
 
 
 RESTLESS = Restless()
+EXPERIMENTS = (RESTLESS,)

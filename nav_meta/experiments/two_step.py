@@ -265,3 +265,4 @@ TWO_STEP = TwoStepExperiment(
 TWO_STEP_2018 = TwoStepExperiment(
     "two-step-2018", "Two-step task with reversals, Wang et al. 2018", WANG_2018, _training(WANG_2018)
 )
+EXPERIMENTS = (TWO_STEP, TWO_STEP_2018)
