@@ -4,8 +4,8 @@ All but the last know the distribution of the processes at most, watch what happ
 inner episode, exactly for its HORIZON steps. They differ in the model that they plan in. Axes: B trials, N some of
 them, S states, A actions, H steps of an inner episode.
 
-Those that believe in a distribution of the mean rewards are told its mean, `prior`: 1 is the truth, and 0 reproduces the
-paper's figures (see `nav_meta.experiments.mdp`).
+Those that believe in a distribution of the mean rewards are told its mean, `prior`: 1 is the truth, and 0 reproduces
+the paper's figures (see `nav_meta.experiments.mdp`).
 """
 
 from abc import ABC, abstractmethod

@@ -31,8 +31,8 @@ PAPER = {
 EPISODES = (10, 25, 50, 75, 100)
 """Inner episodes of a trial."""
 
-# What the rivals' figures depend on was tuned on 1000 trials of other processes (seed 3) than those that are tested. One
-# value serves all numbers of episodes: the best for each earns at most 1 % more.
+# What the rivals' figures depend on was tuned on other processes (seed 3, 500 or 1000 of them) than those that are
+# tested. One value serves all numbers of episodes: the best for each earns at most 1 % more.
 
 PAPER_PRIOR, TRUE_PRIOR = 0.0, 1.0
 """Mean that players with a prior expect of rewards. The paper does not say which its rivals expected. PSRL earns 138.6,
