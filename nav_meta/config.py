@@ -65,8 +65,21 @@ class LearnerConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
 
+    def check_split(self, workers: int) -> None:
+        """Check that the environments can be dealt to so many workers.
 
-def _processors() -> int:
+        Raises:
+            ValueError: they cannot.
+        """
+        share, rest = divmod(self.environments, workers) if workers > 0 else (0, 1)
+        if rest or share % self.minibatches:
+            raise ValueError(
+                f"environments ({self.environments}) must split evenly among workers ({workers}) and then "
+                f"minibatches ({self.minibatches})"
+            )
+
+
+def processors() -> int:
     """Return 1, 2 or 4, which split the environments evenly; a thread with fewer than 32 of them is hardly worth it."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 1 << min(count, 4).bit_length() - 1
@@ -90,7 +103,7 @@ class RunConfig:
     """Columns of the picture."""
     seed: int = 0
     """Of weights, mazes and actions."""
-    workers: int = field(default_factory=_processors)
+    workers: int = field(default_factory=processors)
     """Threads, each with its share of the environments; gradients are averaged."""
     evaluate_every: int = 3_000_000
     """Steps between two evaluations on validation mazes."""
@@ -107,12 +120,7 @@ class RunConfig:
         Raises:
             ValueError: names the option and its range.
         """
-        share, rest = divmod(self.learner.environments, self.workers) if self.workers > 0 else (0, 1)
-        if rest or share % self.learner.minibatches:
-            raise ValueError(
-                f"environments ({self.learner.environments}) must split evenly among workers ({self.workers}) and then "
-                f"minibatches ({self.learner.minibatches})"
-            )
+        self.learner.check_split(self.workers)
         for name in ("height", "width"):
             if not 16 <= getattr(self, name) <= 480:
                 raise ValueError(f"{name} must be between 16 and 480, not {getattr(self, name)}")

@@ -91,9 +91,9 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
     axes.set_ylabel("steps to the goal (log scale)")
     axes.set_title("Goal latency by visit", loc="left", fontweight="bold")
     axes.margins(x=0.12, y=0.1)
-    _clean(axes)
+    clean(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_training(rows: Sequence[Metrics], path: Path) -> None:
@@ -134,7 +134,7 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
             axes.set_ylim(bottom=max(panel.floor, axes.get_ylim()[0]))
         if panel.log:
             _log_steps(axes)
-        _clean(axes)
+        clean(axes)
     for axes in grid[1]:
         axes.set_xlabel("environment steps")
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -142,7 +142,7 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
     if any(groups):
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _by_visit(row: Metrics, what: str, visits: int, end: str = "") -> np.ndarray:
@@ -175,7 +175,8 @@ def _log_steps(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _clean(axes: Axes) -> None:
+def clean(axes: Axes) -> None:
+    """Leave nothing of the frame but what helps to read the figure."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -188,7 +189,8 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG file, whole or not at all; UserError when the disk refuses."""
     FigureCanvasAgg(figure)  # no global state and no window, unlike pyplot
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

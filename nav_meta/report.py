@@ -101,11 +101,13 @@ def markdown(headed: tuple[list[str], list[list[str]]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def show(headed: tuple[list[str], list[list[str]]]) -> None:
+def show(
+    headed: tuple[list[str], list[list[str]]], caption: str = "steps; in brackets 95 % bootstrap intervals over mazes"
+) -> None:
     """Print a table to stdout."""
     head, lines = headed
     console = Console() if Console().is_terminal else Console(width=200)
-    drawn = Table(caption="steps; in brackets 95 % bootstrap intervals over mazes")
+    drawn = Table(caption=caption)
     for heading in head:
         drawn.add_column(heading)
     for line in lines:

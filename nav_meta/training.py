@@ -1,13 +1,16 @@
 """A training run from its configuration to its table, plots and videos."""
 
+import contextlib
 import json
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import numpy as np
 
@@ -107,9 +110,54 @@ def train(
     """
     others = [load_agent(path) for path in compare]
     tracker = Tracker(folder, asdict(config), wandb)
+    learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
+    command = f"python scripts/train_nav.py --resume {folder}"
+    figures = None
+    if run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command):
+        print(f"evaluating on {config.final_mazes} test mazes", file=sys.stderr)
+        figures = _finish(learner, config, folder, tracker, others)
+    tracker.finish()
+    return figures
+
+
+class Schedule(Protocol):
+    """What `run` reads of a configuration, a dataclass."""
+
+    steps: int
+    evaluate_every: int
+    checkpoint_every: int
+    workers: int
+
+
+def run(
+    learner: Learner,
+    config: Schedule,
+    folder: Path,
+    tracker: Tracker,
+    evaluate: Callable[[], dict[str, float]],
+    *,
+    resume: bool,
+    command: str,
+) -> bool:
+    """Update the learner until `config.steps`; record its metrics, evaluate it and save checkpoints on the way.
+
+    Args:
+        learner: fresh; continued from the newest good checkpoint of `folder` with `resume`.
+        config: the run, as it is recorded.
+        folder: where record and checkpoints go.
+        tracker: what the metrics also go to.
+        evaluate: figures for the record; called before the first update and every `evaluate_every` steps.
+        resume: continue bit for bit.
+        command: what continues a run that was stopped.
+
+    Returns:
+        False when it was stopped by Ctrl-C or SIGTERM: all is saved.
+
+    Raises:
+        UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
+    """
     record = Record(folder, asdict(config), tracker, resume=resume)
     checkpoints = folder / "checkpoints"
-    learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
 
     def save() -> None:
         checkpoint.save(checkpoint.path_of(checkpoints, learner.step), {"config": asdict(config), **learner.state()})
@@ -118,7 +166,7 @@ def train(
     def due(every: int, before: int) -> bool:
         return learner.step // every > before // every or learner.step >= config.steps
 
-    with Stop() as stop, Progress(config.steps) as progress:
+    with contextlib.closing(record), Stop() as stop, Progress(config.steps) as progress:
         if resume:
             path, contents = checkpoint.load_latest(checkpoints)
             learner.restore(contents)
@@ -126,29 +174,20 @@ def train(
             progress.message(f"continuing {folder} from {path.name}")
         else:
             progress.message(f"training in {folder} on {config.workers} threads; evaluating the untrained agent")
-            record.write(0, _validate(learner, config))
+            record.write(0, evaluate())
             save()
         while learner.step < config.steps and not stop.asked:
             before = learner.step
             metrics = learner.update()
             if due(config.evaluate_every, before) and learner.step < config.steps:
-                metrics |= _validate(learner, config)
+                metrics |= evaluate()
             record.write(learner.step, metrics)
             progress.update(learner.step, metrics)
             if due(config.checkpoint_every, before) or stop.asked:
                 save()
         if stop.asked:
-            record.close()
-            tracker.finish()
-            progress.message(
-                f"stopped at step {learner.step:,}; go on with: python scripts/train_nav.py --resume {folder}"
-            )
-            return None
-        progress.message(f"evaluating on {config.final_mazes} test mazes")
-    figures = _finish(learner, config, folder, tracker, others)
-    record.close()
-    tracker.finish()
-    return figures
+            progress.message(f"stopped at step {learner.step:,}; go on with: {command}")
+        return not stop.asked
 
 
 def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:

@@ -14,7 +14,7 @@ from nav_meta.baselines import bandits, bayes
 from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
-from nav_meta.plots import COLOURS, FAINT, REFERENCE, _clean, _save
+from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 
 DUAN_ARMS = (5, 10, 50)
@@ -177,9 +177,9 @@ class BanditExperiment(Experiment):
         axes.set_xlabel("trial")
         axes.set_ylabel("cumulative expected regret")
         axes.set_title(self.title, loc="left", fontweight="bold")
-        _clean(axes)
+        clean(axes)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), title="regret after the last trial")
-        _save(figure, path)
+        save(figure, path)
 
 
 class InformativeArmExperiment(Experiment):
@@ -258,8 +258,8 @@ class InformativeArmExperiment(Experiment):
         for axes in (left, right):
             axes.set_xticks(pulls)
             axes.set_xlabel("pull")
-            _clean(axes)
-        _save(figure, path)
+            clean(axes)
+        save(figure, path)
 
 
 SETS = tuple(BanditExperiment(arms) for arms in ARMS)
@@ -318,7 +318,7 @@ def draw_regret_matrix(matrix: Mapping[str, np.ndarray], path: Path) -> None:
     axes.set_title("Cumulative regret of 100 pulls (± over seeds)", loc="left", fontweight="bold")
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label="times the Bayes optimum", ticks=[1, 2, 5, 10], format="%g", extend="max")
-    _save(figure, path)
+    save(figure, path)
 
 
 _RIVALS = {  # colour and dashes of their curves; whoever else plays is an agent

@@ -27,6 +27,10 @@ class Training:
     """How it learns; `environments`, `rollout` and `episode` are the task's."""
     steps: int = 1_000_000
     """Steps to train for."""
+    minutes: float = 1.0
+    """What that takes on two cores."""
+    seeds: int = 1
+    """How many agents the experiment asks for at least."""
 
 
 class Recording(NamedTuple):
@@ -44,7 +48,7 @@ class Played(NamedTuple):
     """What one player did in N test episodes."""
 
     figures: dict[str, np.ndarray]
-    """Name -> float64 [N], one number for each episode; tables show means and 95 % bootstrap intervals over them."""
+    """Name -> float64 [N], one number for each episode, NaN where it has none; tables show means and 95 % intervals."""
     curves: dict[str, np.ndarray]
     """Name -> array: what the experiment's figure draws."""
 
@@ -58,6 +62,8 @@ class Experiment(ABC):
     """One line with the paper and the number of its experiment."""
     headline: str
     """The figure (key of `Played.figures`) that matters most."""
+    columns: tuple[str, ...]
+    """The figures that the table shows."""
     training: Training
 
     @abstractmethod

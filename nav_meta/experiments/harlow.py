@@ -15,7 +15,7 @@ from nav_meta.baselines.harlow import OneShot
 from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
-from nav_meta.plots import COLOURS, FAINT, REFERENCE, _clean, _save
+from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks import pictures
 from nav_meta.tasks.episodes import EpisodicTask
 from nav_meta.tasks.harlow import ACTIONS, HEADINGS, HOLD_REWARD, TRIALS, TURNS, Harlow, HarlowVector
@@ -123,8 +123,8 @@ class HarlowExperiment(Experiment):
         left.legend(frameon=False, loc="center right", bbox_to_anchor=(1, 0.27), fontsize=9)
         shares = {name: float(np.mean([np.nanmean(one.figures["ceiling"]) for one in played[name]])) for name in agents}
         _draw_shares(right, {**PAPER, **shares}, [*[FAINT] * len(PAPER), *colours.values()])
-        _clean(left)
-        _save(figure, path)
+        clean(left)
+        save(figure, path)
 
 
 def _draw_shares(axes: Axes, shares: Mapping[str, float], colours: Sequence[str]) -> None:
@@ -202,4 +202,5 @@ HARLOW_VECTOR = HarlowExperiment(
     HarlowVector,
     replace(_STACKED, agent=AgentConfig(features=128, units=128)),
 )
-HARLOW_84 = HarlowExperiment("harlow-84", f"{_PAPER}: 84 x 84", partial(Harlow, height=84, width=84), _STACKED)
+
+EXPERIMENTS = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR)

@@ -13,7 +13,7 @@ from nav_meta.baselines.mdp import BEB, UCRL2, Greedy, Optimal, PosteriorSamplin
 from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
-from nav_meta.plots import COLOURS, FAINT, REFERENCE, _clean, _save
+from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.mdp import HORIZON, TabularMDP
 
 PAPER = {
@@ -141,9 +141,9 @@ class MDPExperiment(Experiment):
         axes.set_ylabel("expected return of the episode")
         axes.set_title(self.title, loc="left", fontweight="bold", fontsize=11)
         axes.margins(x=0.01)
-        _clean(axes)
+        clean(axes)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
-        _save(figure, path)
+        save(figure, path)
 
 
 _STYLES = {

@@ -14,7 +14,7 @@ from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
 from nav_meta.experiments.rescorla_wagner import fit
-from nav_meta.plots import COLOURS, FAINT, REFERENCE, _clean, _save
+from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.restless import RestlessBandit
 
 VOLATILITY = ("low", "high")
@@ -124,7 +124,7 @@ class Restless(Experiment):
             axes.set_xlabel("pull")
             axes.set_title(f"{VOLATILITY[which]} volatility", loc="left", fontsize=10)
             axes.legend(frameon=False, fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
-            _clean(axes)
+            clean(axes)
         regrets, rates, models = below.subplots(1, 3)
         at = np.arange(len(played))
         for which, (name, colour) in enumerate(zip(VOLATILITY, colours, strict=True)):
@@ -153,10 +153,10 @@ class Restless(Experiment):
             axes.set_xticks(at, played, rotation=35, ha="right", fontsize=8)
             axes.set_title(title, loc="left", fontsize=10)
             axes.margins(y=0.12)
-            _clean(axes)
+            clean(axes)
         regrets.legend(frameon=False, fontsize=8)
         models.legend(frameon=False, fontsize=8)
-        _save(figure, path)
+        save(figure, path)
 
 
 def _gain(bic: np.ndarray, model: int) -> float:

@@ -13,7 +13,7 @@ from nav_meta.baselines.two_step import BayesOptimal, ModelBased, ModelFree, Pla
 from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
-from nav_meta.plots import COLOURS, FAINT, REFERENCE, _clean, _save
+from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.two_step import WANG_2016, WANG_2018, Setting, TwoStep
 
 LAGS = 5
@@ -154,9 +154,9 @@ class TwoStepExperiment(Experiment):
         right.set_xticks(back)
         right.set_xlabel("trials back")
         right.set_title("weight in the choice: — interaction (model-based)  ··· reward (model-free)", fontsize=9)
-        _clean(left)
-        _clean(right)
-        _save(figure, path)
+        clean(left)
+        clean(right)
+        save(figure, path)
 
 
 def _draw_bars(axes: Axes, name: str, seeds: Sequence[Played]) -> None:
@@ -174,7 +174,7 @@ def _draw_bars(axes: Axes, name: str, seeds: Sequence[Played]) -> None:
     axes.set_xticks([0.19, 1.19], ["rewarded", "unrewarded"])
     axes.set_ylim(0, 1.05)
     axes.set_title(name, fontsize=10)
-    _clean(axes)
+    clean(axes)
 
 
 def staying(choice: np.ndarray, place: np.ndarray, rewarded: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,57 @@
+"""One page with all experiments' figures and tables, made from what `training.finish` left in their folders."""
+
+import json
+from pathlib import Path
+
+from nav_meta import report
+from nav_meta.experiments.base import Experiment
+from nav_meta.experiments.table import flat, lines
+from nav_meta.files import write_atomically
+
+PAGE = "README.md"
+
+_HEAD = """# The experiments of both papers
+
+Made by `{command}`. Means over test episodes that no training run can draw; in square brackets 95 % intervals over
+episodes, in round ones each seed's mean. Rows named after the paper hold what it reports. Figures show the mean over
+seeds and the range of all of them.
+
+"""
+
+
+def write_page(folder: Path, experiments: list[Experiment], command: str, matrix: Path | None = None) -> Path:
+    """Write the page of those experiments that are finished in `folder`, and return its path.
+
+    Args:
+        folder: holds a folder for each experiment.
+        experiments: in the order of the page.
+        command: what made it.
+        matrix: picture of the train x test matrix of Wang et al. (2016), experiment 2.
+    """
+    text = _HEAD.format(command=command)
+    for experiment in experiments:
+        text += f"## {experiment.name}\n\n"
+        if (result := _result(folder, experiment)) is None:
+            text += "Not done yet.\n\n"
+            continue
+        text += f"{experiment.title}. Agents: {result['seeds']} seeds, {result['config']['steps']:,} steps each.\n\n"
+        text += report.markdown(lines(result["rows"], experiment.columns))
+        text += f"\n![{experiment.name}]({experiment.name}/figure.png)\n\n"
+    if matrix is not None:
+        text += f"## Trained on one set of arms, tested on another\n\n![matrix]({matrix.relative_to(folder)})\n"
+    write_atomically(folder / PAGE, text.encode())
+    return folder / PAGE
+
+
+def figures_of(folder: Path, experiments: list[Experiment]) -> dict[str, float]:
+    """Return the figures of all experiments that are finished in `folder`: `experiment/figure/row` -> value."""
+    figures: dict[str, float] = {}
+    for experiment in experiments:
+        if result := _result(folder, experiment):
+            figures |= {f"{experiment.name}/{key}": value for key, value in flat(result["rows"]).items()}
+    return figures
+
+
+def _result(folder: Path, experiment: Experiment) -> dict | None:
+    path = folder / experiment.name / "result.json"
+    return json.loads(path.read_text()) if path.exists() else None

@@ -1,0 +1,59 @@
+"""Reproduce the papers' experiments beside navigation, and write one page with their tables and figures."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from nav_meta import report
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.experiments.page import figures_of
+from nav_meta.experiments.registry import EXPERIMENTS
+from nav_meta.experiments.reproduction import describe, plan, reproduce
+from nav_meta.records import write_result
+
+
+@dataclass(frozen=True)
+class Options:
+    """Reproduce the papers' experiments beside navigation, and write one page with their tables and figures."""
+
+    quick: bool = False
+    """Everything at small scale in ten minutes: one agent each, which has not learnt much."""
+    seeds: int = 3
+    """Agents trained for each experiment."""
+    only: tuple[Literal[tuple(EXPERIMENTS)], ...] = ()
+    """Only these experiments."""
+    out: Path | None = None
+    """Folder of the runs and the page; by default runs/reproduce or runs/reproduce-quick. What it already holds is not
+    done again, and goes on where it was stopped."""
+    wandb: Literal["auto", "online", "offline", "off"] = "off"
+    """Weights & Biases: auto is online with a key and offline without."""
+    json: Path | None = None
+    """Write each experiment's figures here."""
+
+
+def main() -> None:
+    """Parse the command line, list what there is to do, do it."""
+    options = tyro.cli(Options)
+    if options.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {options.seeds}.")
+    clock = time.perf_counter()
+    folder = options.out or Path("runs") / ("reproduce-quick" if options.quick else "reproduce")
+    items = plan(options.only or tuple(EXPERIMENTS), options.seeds, quick=options.quick)
+    report.show(describe(items), "minutes on two cores, the control without reward included")
+    command = " ".join(["python", *sys.argv])
+    page = reproduce(items, folder, command, wandb=options.wandb)
+    if page is None:
+        print(f"go on with: {command}", file=sys.stderr)
+        return
+    print(page)
+    if options.json:
+        steps = sum(item.config.steps * (item.seeds + 1) for item in items)
+        write_result(options.json, figures_of(folder, [item.experiment for item in items]), options, clock, steps)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

@@ -1,0 +1,74 @@
+"""Train agents on another experiment of the papers; compare them with exact optima and known algorithms."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from nav_meta import report
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.experiments.registry import EXPERIMENTS
+from nav_meta.experiments.table import flat, lines
+from nav_meta.experiments.training import TaskConfig, finish, preset, train_seeds, without_reward
+from nav_meta.records import write_result
+
+
+@dataclass(frozen=True)
+class Options:
+    """Train agents on another experiment of the papers; compare them with exact optima and known algorithms."""
+
+    task: Annotated[Literal[tuple(EXPERIMENTS)], tyro.conf.Positional]
+    """Which experiment."""
+    config: Annotated[TaskConfig, tyro.conf.arg(name="")]
+    seeds: int = 1
+    """Agents to train, one after another, with seeds SEED, SEED + 1, ...: the table shows their mean and each."""
+    control: bool = False
+    """Also train an agent that is never told its reward: it cannot learn within an episode."""
+    out: Path | None = None
+    """Folder of the runs; by default runs/TASK-TIME. What it already holds is not done again, and goes on where it was
+    stopped."""
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    """Weights & Biases: auto is online with a key and offline without."""
+    json: Path | None = None
+    """Write the figures of the table here."""
+
+
+def main() -> None:
+    """Parse the command line, train, show the table."""
+    # The experiment decides what the other options' defaults are.
+    task = next((argument for argument in sys.argv[1:] if argument in EXPERIMENTS), next(iter(EXPERIMENTS)))
+    try:
+        options = tyro.cli(Options, default=Options(tyro.MISSING, preset(task)))
+    except ValueError as error:  # of TaskConfig: tyro only puts those of nested options into words
+        raise UserError(f"{error}.") from error
+    if options.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {options.seeds}.")
+    clock = time.perf_counter()
+    folder = options.out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
+    trained = {"agent": (options.config, options.seeds)}
+    if options.control:
+        trained["agent-without-reward"] = (without_reward(options.config), 1)
+    agents = {}
+    for name, (config, seeds) in trained.items():
+        agents[name] = train_seeds(config, folder / name, seeds, wandb=options.wandb)
+        if agents[name] is None:
+            print(f"go on with the same options and --out {folder}", file=sys.stderr)
+            return
+    experiment = EXPERIMENTS[task]
+    rows = finish(experiment, options.config, agents, folder)
+    report.show(
+        lines(rows, experiment.columns),
+        f"{experiment.title}; in square brackets 95 % intervals over test episodes, in round ones each seed",
+    )
+    for name in ("table.md", "figure.png"):
+        print(folder / name, file=sys.stderr)
+    if options.json:
+        steps = sum(config.steps * seeds for config, seeds in trained.values())
+        write_result(options.json, flat(rows), options.config, clock, steps)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))

@@ -1,0 +1,152 @@
+"""The experiments of the papers beside navigation: what all of them keep to, and whole runs from the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nav_meta.evaluation import of_agent
+from nav_meta.experiments.base import Experiment, Played
+from nav_meta.experiments.registry import EXPERIMENTS
+from nav_meta.experiments.reproduction import plan
+from nav_meta.experiments.table import flat, lines, rows_of
+from nav_meta.learner import Learner
+
+EPISODES = 8
+TINY = "--learner.environments 8 --learner.minibatches 1 --learner.passes 1 --agent.units 8 --workers 2 --wandb off".split()
+
+# One worker runs those that share a finished run.
+pytestmark = pytest.mark.xdist_group("experiments")
+
+
+@pytest.fixture(params=[name for name in EXPERIMENTS if not name.endswith(("-500", "-75", "-100", "-50"))])
+def experiment(request: pytest.FixtureRequest) -> Experiment:
+    return EXPERIMENTS[request.param]
+
+
+def test_names_are_their_own():
+    assert all(experiment.name == name for name, experiment in EXPERIMENTS.items())
+    assert len({experiment.title for experiment in EXPERIMENTS.values()}) == len(EXPERIMENTS)
+
+
+def test_rivals_play_all_that_the_table_shows(experiment, tmp_path):
+    players = {name: [experiment.play(make, episodes=EPISODES)] for name, make in experiment.baselines().items()}
+    assert "random" in players
+    for (played,) in players.values():
+        assert {experiment.headline, *experiment.columns} <= played.figures.keys()
+        for name, values in played.figures.items():
+            assert values.shape == (EPISODES,) and values.dtype == np.float64, name
+            assert not np.isinf(values).any(), name
+    rows = rows_of(players, experiment.known())
+    head, body = lines(rows, experiment.columns)
+    assert all(len(line) == len(head) for line in body)
+    assert f"{experiment.headline}/random" in flat(rows)
+    experiment.draw(players, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_test_episodes_are_the_same_for_all(experiment):
+    make = experiment.baselines()["random"]
+    one, two = (experiment.play(make, episodes=EPISODES) for _ in range(2))
+    for name in one.figures:
+        np.testing.assert_array_equal(one.figures[name], two.figures[name])
+
+
+def test_the_learner_takes_it(experiment):
+    """One update as trained, but with few environments; then the agent plays."""
+    training = experiment.training
+    learner_config = training.learner
+    tasks = [experiment.make_task(learner_config.minibatches, seed) for seed in range(2)]
+    learner = Learner(learner_config, training.agent, tasks, 1, 0)
+    metrics = learner.update()
+    assert all(np.isfinite(value) for key, value in metrics.items() if key.startswith("loss/"))
+    played = experiment.play(of_agent(learner.agent, learner.precision), episodes=EPISODES)
+    assert np.isfinite(played.figures[experiment.headline]).any()
+
+
+def test_who_is_not_told_the_reward_cannot_see_it(experiment):
+    """Two tasks that differ in nothing but what they pay look the same until the agent is told."""
+    task = experiment.make_task(4, 0, show_reward=False)
+    generator = np.random.default_rng(0)
+    for _ in range(min(20, task.episode_steps)):
+        before = task.time_step().observation.copy()
+        task._prev_reward += 1
+        np.testing.assert_array_equal(before, task.time_step().observation)
+        task.step(generator.integers(task.actions, size=4))
+
+
+def test_the_table_weighs_seeds_alike_and_leaves_out_what_is_missing():
+    seeds = [Played({"a": np.array([1.0, 3.0, np.nan])}, {}), Played({"a": np.array([5.0, 7.0, 9.0])}, {})]
+    row = rows_of({"agent": seeds}, {"paper": {"a": 4.0}})["agent"]
+    assert row["a"] == 5 and row["a/seed-0"] == 2 and row["a/seed-1"] == 7
+    assert row["a"] - row["a/low"] == pytest.approx(1.96 * np.std([1, 3, 5, 7, 9]) / 5**0.5)
+    assert lines({"agent": row, "paper": {"b": 1.0}}, ["a"])[1][1] == ["paper", ""]
+
+
+def test_quick_is_ten_minutes_at_most():
+    assert sum(item.minutes for item in plan(tuple(EXPERIMENTS), 3, quick=True)) <= 5  # the rest is for the tests
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, script) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("task") / "run"
+    arguments = ["dependent-easy", "--steps", 1600, "--seeds", 2, "--control", "--out", folder, *TINY]
+    result = script("train_task.py", *arguments, "--json", folder.parent / "result.json")
+    assert result.returncode == 0, result.stderr
+    return folder, result.stdout
+
+
+def test_train_task(finished):
+    folder, out = finished
+    result = json.loads((folder.parent / "result.json").read_text())
+    assert {"regret/agent", "regret/agent/seed-1", "regret/agent-without-reward", "regret/bayes-optimal-exact"} < set(
+        result
+    )
+    assert {"config", "git_commit", "seconds", "steps"} < set(result) and result["steps"] == 3 * 1600
+    assert result["regret/bayes-optimal-exact"] == pytest.approx(0.63, abs=0.005)
+    assert "bayes-optimal" in out and "95 %" in out
+    assert (folder / "figure.png").exists() and "agent-without-reward" in (folder / "table.md").read_text()
+    assert len((folder / "agent" / "seed-1" / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+def test_what_is_done_is_not_done_again(finished, script):
+    folder, _ = finished
+    record = folder / "agent" / "seed-0" / "metrics.jsonl"
+    before, table = record.stat(), (folder / "table.md").read_text()
+    again = script(
+        "train_task.py", "dependent-easy", "--steps", 1600, "--seeds", 2, "--control", "--out", folder, *TINY
+    )
+    assert again.returncode == 0, again.stderr
+    assert record.stat().st_size == before.st_size and (folder / "table.md").read_text() == table
+
+
+def test_other_options_in_the_same_folder(finished, script):
+    folder, _ = finished
+    result = script("train_task.py", "dependent-easy", "--steps", 3200, "--out", folder, *TINY)
+    assert result.returncode == 2 and "was started with steps = 1600, not 3200" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["no-such-task"], "no-such-task"),
+        ([], "task"),
+        (["independent", "--seeds", 0], "--seeds must be at least 1"),
+        (["independent", "--steps", 0], "steps must be at least 1"),
+        (["independent", "--learner.environments", 6], "must split evenly"),
+    ],
+)
+def test_bad_input(script, arguments, said):
+    result = script("train_task.py", *arguments)
+    assert result.returncode != 0 and said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_reproduce(script, tmp_path):
+    arguments = ["--quick", "--only", "dependent-easy", "informative-arm", "--out", tmp_path / "all"]
+    result = script("reproduce.py", *arguments, "--json", tmp_path / "all.json")
+    assert result.returncode == 0, result.stderr
+    assert "informative-arm" in result.stdout
+    page = (tmp_path / "all" / "README.md").read_text()
+    assert "](dependent-easy/figure.png)" in page and "Not done yet" not in page and "bayes-optimal-exact" in page
+    assert "informative-arm/reward/agent" in json.loads((tmp_path / "all.json").read_text())
