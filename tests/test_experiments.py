@@ -14,7 +14,9 @@ from nav_meta.experiments.table import flat, lines, rows_of
 from nav_meta.learner import Learner
 
 EPISODES = 8
-TINY = "--learner.environments 8 --learner.minibatches 1 --learner.passes 1 --agent.units 8 --workers 2 --wandb off".split()
+TINY = (
+    "--learner.environments 8 --learner.minibatches 1 --learner.passes 1 --agent.units 8 --workers 2 --wandb off"
+).split()
 
 # One worker runs those that share a finished run.
 pytestmark = pytest.mark.xdist_group("experiments")
@@ -104,7 +106,7 @@ def test_train_task(finished):
         result
     )
     assert {"config", "git_commit", "seconds", "steps"} < set(result) and result["steps"] == 3 * 1600
-    assert result["regret/bayes-optimal-exact"] == pytest.approx(0.63, abs=0.005)
+    assert result["regret/bayes-optimal-exact"] == pytest.approx(0.63, abs=0.01)
     assert "bayes-optimal" in out and "95 %" in out
     assert (folder / "figure.png").exists() and "agent-without-reward" in (folder / "table.md").read_text()
     assert len((folder / "agent" / "seed-1" / "metrics.jsonl").read_text().splitlines()) == 3

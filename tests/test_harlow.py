@@ -10,7 +10,6 @@ from nav_meta.baselines.harlow import OneShot
 from nav_meta.experiments.base import play
 from nav_meta.experiments.harlow import (
     HARLOW,
-    HARLOW_84,
     HARLOW_SINGLE,
     HARLOW_VECTOR,
     by_trial,
@@ -226,9 +225,8 @@ def test_threads_draw_at_the_same_time():
 
 
 def test_names_and_sheets(tmp_path):
-    experiments = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR, HARLOW_84)
-    assert [one.name for one in experiments] == ["harlow", "harlow-single", "harlow-vector", "harlow-84"]
-    assert HARLOW_84.make_task(2, 0).observation_shape == (84, 84, 3)
+    experiments = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR)
+    assert [one.name for one in experiments] == ["harlow", "harlow-single", "harlow-vector"]
     assert HARLOW.make_task(2, 0, np.array([0, 64])).which == "training"
     write_frames(tmp_path / "frames.png", pairs=2)
     write_pictures(tmp_path / "pictures.png", 20)

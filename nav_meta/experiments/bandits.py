@@ -1,6 +1,7 @@
 """Stationary bandits: Wang et al. (2016), experiments 1 to 3, and the bandit table of Duan et al. (2016)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -9,11 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from models.agent import AgentConfig
 from nav_meta.baselines import bandits, bayes
-from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
-from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
+from nav_meta.experiments.base import TEST_SEED, VECTOR_AGENT, Experiment, Played, Training, play, vector_learner
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 
@@ -38,31 +37,6 @@ EPSILON = (0.003, 0.01, 0.02, 0.05, 0.1, 0.2)
 _TUNING_SEED = 1 << 30
 """Added to TEST_SEED: episodes in which rivals are tuned. Tests use smaller seeds."""
 _TUNING_EPISODES = 2000
-
-
-def _training(*, episode: int, gamma: float, units: int, steps: int = 20_000_000) -> Training:
-    """Return how agents are trained for all experiments of this file."""
-    return Training(
-        AgentConfig(features=0, memory="single", units=units),
-        LearnerConfig(
-            environments=512,
-            rollout=episode,
-            episode=episode,
-            passes=3,
-            minibatches=4,
-            clip=0.2,
-            gamma=gamma,
-            lambda_=0.3,
-            entropy=0.03,
-            final_entropy=0.0,
-            value=0.5,
-            hint=0.0,
-            shaping=0.0,
-            learning_rate=2e-3,
-            final_learning_rate=1e-5,
-        ),
-        steps,
-    )
 
 
 class BanditExperiment(Experiment):
@@ -90,9 +64,17 @@ class BanditExperiment(Experiment):
         else:
             self.name = f"dependent-{arms}"
             self.title = f"Wang et al. 2016, experiment 2: two dependent arms, {arms}"
-        self.training = _training(
-            episode=pulls, gamma=0.97 if arms == "independent" else 0.9, units=256 if duan else 48
-        )
+        self.training = self._training()
+
+    def _training(self) -> Training:
+        if self.count > 2:
+            # More arms to remember, and so much to explore that a policy which is certain too early stays poor.
+            agent = replace(VECTOR_AGENT, units=96)
+            return Training(agent, vector_learner(self.pulls, gamma=0.99, minibatches=16, entropy=0.1), 20_000_000, 5.0)
+        if self.arms == "independent":
+            # What one arm is worth is not known from the other: exploring pays late.
+            return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.97, minibatches=16), 50_000_000, 3.0)
+        return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.9), 15_000_000, 1.0)
 
     def make_task(self, batch: int, seed: int, phases: np.ndarray | None = None, *, show_reward: bool = True) -> Bandit:
         """Return B bandits, which never show the reward themselves."""
@@ -194,7 +176,13 @@ class InformativeArmExperiment(Experiment):
     title = "Wang et al. 2016, experiment 3: the informative arm"
     headline = "reward"
     columns = ("reward", "informative_first", "target_later")
-    training = _training(episode=InformativeArm.pulls, gamma=0.9, units=48)
+    # Without much exploration at first all settle on searching without the informative arm, for 11.
+    training = Training(
+        VECTOR_AGENT,
+        vector_learner(InformativeArm.pulls, gamma=0.9, lambda_=0.9, environments=2048, entropy=0.2),
+        4_000_000,
+        minutes=0.5,
+    )
 
     def make_task(
         self, batch: int, seed: int, phases: np.ndarray | None = None, *, show_reward: bool = True

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,34 @@ class Training:
     """What that takes on two cores."""
     seeds: int = 1
     """How many agents the experiment asks for at least."""
+
+
+VECTOR_AGENT = AgentConfig(features=0, memory="single", units=48)
+"""The papers' agent for tasks that are seen as vectors: one LSTM of 48 (Wang et al. 2016, table 1)."""
+
+
+def vector_learner(episode: int, *, gamma: float, lambda_: float = 0.3, **options: Any) -> LearnerConfig:
+    """Return how agents learn tasks that are seen as vectors; `options` change fields of it.
+
+    RL^2's lambda of 0.3 is what makes bandits learnable at all, see EXPERIMENTS.md.
+    """
+    return replace(
+        LearnerConfig(
+            environments=1024,
+            rollout=episode,
+            episode=episode,
+            passes=3,
+            minibatches=8,
+            gamma=gamma,
+            lambda_=lambda_,
+            entropy=0.03,
+            final_entropy=0.0,
+            hint=0.0,
+            shaping=0.0,
+            learning_rate=5e-3,
+        ),
+        **options,
+    )
 
 
 class Recording(NamedTuple):

@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from models.agent import AgentConfig
 from nav_meta.baselines import bandits
 from nav_meta.baselines.restless import BayesOptimal, RescorlaWagner, Thompson
-from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
-from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
+from nav_meta.experiments.base import TEST_SEED, VECTOR_AGENT, Experiment, Played, Training, play, vector_learner
 from nav_meta.experiments.rescorla_wagner import fit
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.restless import RestlessBandit
@@ -47,24 +45,7 @@ class Restless(Experiment):
     title = "Restless bandit, Wang et al. 2016, experiment 4"
     headline = "regret"
     columns = ("regret", "regret_low", "regret_high", "rate_low", "rate_high")
-    training = Training(
-        agent=AgentConfig(features=0, memory="single", units=48),
-        learner=LearnerConfig(
-            environments=512,
-            rollout=100,
-            episode=100,
-            passes=3,
-            minibatches=4,
-            gamma=0.9,
-            lambda_=0.3,
-            entropy=0.03,
-            final_entropy=0.0,
-            hint=0.0,
-            shaping=0.0,
-            learning_rate=2e-3,
-        ),
-        steps=10_000_000,
-    )
+    training = Training(VECTOR_AGENT, vector_learner(100, gamma=0.9, minibatches=16), 15_000_000, minutes=1.5)
 
     def make_task(
         self, batch: int, seed: int, phases: np.ndarray | None = None, *, show_reward: bool = True

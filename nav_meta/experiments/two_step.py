@@ -8,11 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import expit
 
-from models.agent import AgentConfig
 from nav_meta.baselines.two_step import BayesOptimal, ModelBased, ModelFree, Player, bayes_optimal
-from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
-from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
+from nav_meta.experiments.base import TEST_SEED, VECTOR_AGENT, Experiment, Played, Training, play, vector_learner
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.two_step import WANG_2016, WANG_2018, Setting, TwoStep
 
@@ -238,25 +236,9 @@ def regression(choice: np.ndarray, place: np.ndarray, rewarded: np.ndarray, lags
 
 
 def _training(setting: Setting) -> Training:
-    steps = 2 * setting.trials
-    return Training(
-        agent=AgentConfig(features=0, memory="single", units=48),
-        learner=LearnerConfig(
-            environments=512,
-            rollout=steps,
-            episode=steps,
-            passes=3,
-            minibatches=4,
-            gamma=0.9,
-            lambda_=0.9,
-            entropy=0.03,
-            final_entropy=0.0,
-            hint=0.0,
-            shaping=0.0,
-            learning_rate=2e-3,
-        ),
-        steps=10_000_000,
-    )
+    # The reward comes a step after the choice: a longer reach of lambda than where it comes at once.
+    learner = vector_learner(2 * setting.trials, gamma=0.9, lambda_=0.9)
+    return Training(VECTOR_AGENT, learner, 10_000_000, minutes=1.0)
 
 
 TWO_STEP = TwoStepExperiment(
