@@ -45,7 +45,7 @@ class Learner:
         self.config = config
         self.total_steps = total_steps
         self.step = 0
-        self.precision = torch.bfloat16 if (config.bf16 if config.bf16 is not None else has_bf16()) else torch.float32
+        self.precision = precision_of(config)
         torch.set_num_threads(1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -200,9 +200,10 @@ class Learner:
         return norm
 
 
-def has_bf16() -> bool:
-    """Return whether this processor multiplies in bfloat16 natively; elsewhere it would only be slower."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+def precision_of(config: LearnerConfig) -> torch.dtype:
+    """Return what to compute in: by default bfloat16 where the processor multiplies in it natively."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if (native if config.bf16 is None else config.bf16) else torch.float32
 
 
 def _replica(agent: Agent) -> Agent:

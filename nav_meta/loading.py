@@ -11,7 +11,7 @@ from models.agent import Agent
 from nav_meta import checkpoint
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
-from nav_meta.learner import has_bf16
+from nav_meta.learner import precision_of
 
 
 class Loaded(NamedTuple):
@@ -51,8 +51,7 @@ def load_agent(path: Path | None = None) -> Loaded:
         ) from error
     agent.to(memory_format=torch.channels_last).eval()
     torch.set_num_threads(1)
-    bf16 = config.learner.bf16 if config.learner.bf16 is not None else has_bf16()
-    return Loaded(agent, config, torch.bfloat16 if bf16 else torch.float32, contents["step"], path)
+    return Loaded(agent, config, precision_of(config.learner), contents["step"], path)
 
 
 def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:

@@ -19,24 +19,29 @@ _PLAIN_SECONDS = 10.0  # between two plain lines
 
 
 class Progress:
-    """Steps/s, time left, return and latencies of a run of `total_steps` environment steps; a context manager."""
+    """Steps/s, time left, return and latencies of a run of `total_steps` environment steps; a context manager.
 
-    def __init__(self, total_steps: int) -> None:
+    Runs beside each other are told apart by their `label`, and write plain lines.
+    """
+
+    def __init__(self, total_steps: int, label: str = "") -> None:
         self._total = total_steps
         self._times: deque[tuple[float, int]] = deque()  # (seconds, step), the last window
         self._latest: dict[str, float] = {}
         self._printed = -_PLAIN_SECONDS
+        self._label = label
         self._console = Console(stderr=True, highlight=False)
+        self._live = self._console.is_terminal and not label
         self._bar = Bar(BarColumn(10), TextColumn("{task.description}"), console=self._console)
         self._task = self._bar.add_task("starting", total=total_steps)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._live:
             self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._console.is_terminal:
+        if self._live:
             self._bar.stop()
 
     def update(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -46,18 +51,18 @@ class Progress:
         while now - self._times[0][0] > _WINDOW_SECONDS and len(self._times) > 2:
             self._times.popleft()
         self._latest |= {key: value for key, value in metrics.items() if key in SHOWN and value is not None}
-        if self._console.is_terminal:
+        if self._live:
             self._bar.update(self._task, completed=step, description=self._line(step))
         elif now - self._printed >= _PLAIN_SECONDS or step >= self._total:
             self._printed = now
-            print(f"step {step:,}  {self._line(step)}", file=sys.stderr, flush=True)
+            print(f"{self._label}step {step:,}  {self._line(step)}", file=sys.stderr, flush=True)
 
     def message(self, text: str) -> None:
         """A line that stays."""
-        if self._console.is_terminal:
+        if self._live:
             self._console.print(text, markup=False, soft_wrap=True)
         else:
-            print(text, file=sys.stderr, flush=True)
+            print(self._label + text, file=sys.stderr, flush=True)
 
     def _line(self, step: int) -> str:
         """All of it in 80 columns, with a bar of 10 before it."""

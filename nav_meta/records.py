@@ -35,13 +35,13 @@ class Record:
 
     def __init__(self, folder: Path, config: Mapping[str, Any], tracker: Tracker, *, resume: bool = False) -> None:
         folder = Path(folder)
-        config = json.loads(json.dumps(config, default=str))  # as it reads back: tuples are lists, paths are strings
         if resume:
-            _require_same(folder, read_config(folder), config)
+            require_same(folder, config)
         elif (folder / CONFIG).exists() or (folder / METRICS).exists():
             raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
         else:
-            text = json.dumps({"git_commit": git_commit(Path(__file__).parent), "config": config}, indent=2)
+            commit = git_commit(Path(__file__).parent)
+            text = json.dumps({"git_commit": commit, "config": _plain_config(config)}, indent=2)
             write_atomically(folder / CONFIG, text.encode() + b"\n")
         self._tracker = tracker
         self._path = folder / METRICS
@@ -96,6 +96,17 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged: restore it, or start a new run.") from error
 
 
+def require_same(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise UserError when the run in `folder` was started with another config, or the folder holds none."""
+    stored, given = _flat(read_config(folder)), _flat(_plain_config(config))
+    for name in sorted(stored.keys() | given.keys()):
+        if stored.get(name) != given.get(name):
+            raise UserError(
+                f"{folder} was started with {name} = {stored.get(name)}, not {given.get(name)}: "
+                "continue it with the same options, or start a new run."
+            )
+
+
 def write_result(path: Path, figures: Mapping[str, Any], config: object, started: float, steps: int) -> None:
     """Write what a script found, for `--json`: its figures, the config (a dataclass), git commit, seconds and steps.
 
@@ -146,14 +157,9 @@ def _plain(value: Any) -> int | float | None:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _require_same(folder: Path, stored: dict[str, Any], given: dict[str, Any]) -> None:
-    stored, given = _flat(stored), _flat(given)
-    for name in sorted(stored.keys() | given.keys()):
-        if stored.get(name) != given.get(name):
-            raise UserError(
-                f"{folder} was started with {name} = {stored.get(name)}, not {given.get(name)}: "
-                "continue it with the same options, or start a new run."
-            )
+def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as it reads back: tuples are lists, paths are strings."""
+    return json.loads(json.dumps(config, default=str))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

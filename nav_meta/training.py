@@ -138,6 +138,7 @@ def run(
     *,
     resume: bool,
     command: str,
+    label: str = "",
 ) -> bool:
     """Update the learner until `config.steps`; record its metrics, evaluate it and save checkpoints on the way.
 
@@ -149,6 +150,7 @@ def run(
         evaluate: figures for the record; called before the first update and every `evaluate_every` steps.
         resume: continue bit for bit.
         command: what continues a run that was stopped.
+        label: tells this run's lines of progress from those of others.
 
     Returns:
         False when it was stopped by Ctrl-C or SIGTERM: all is saved.
@@ -166,7 +168,7 @@ def run(
     def due(every: int, before: int) -> bool:
         return learner.step // every > before // every or learner.step >= config.steps
 
-    with contextlib.closing(record), Stop() as stop, Progress(config.steps) as progress:
+    with contextlib.closing(record), Stop() as stop, Progress(config.steps, label) as progress:
         if resume:
             path, contents = checkpoint.load_latest(checkpoints)
             learner.restore(contents)

@@ -2,13 +2,14 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
 from nav_meta import report
+from nav_meta.config import processors
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.experiments.page import figures_of
 from nav_meta.experiments.registry import EXPERIMENTS
@@ -23,7 +24,9 @@ class Options:
     quick: bool = False
     """Everything at small scale in ten minutes: one agent each, which has not learnt much."""
     seeds: int = 3
-    """Agents trained for each experiment."""
+    """Agents trained for each experiment, and more for those that ask for more."""
+    jobs: int = field(default_factory=processors)
+    """How many to train at a time, each in a process of its own."""
     only: tuple[Literal[tuple(EXPERIMENTS)], ...] = ()
     """Only these experiments."""
     out: Path | None = None
@@ -38,14 +41,14 @@ class Options:
 def main() -> None:
     """Parse the command line, list what there is to do, do it."""
     options = tyro.cli(Options)
-    if options.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, not {options.seeds}.")
+    if options.seeds < 1 or options.jobs < 1:
+        raise UserError("--seeds and --jobs must be at least 1.")
     clock = time.perf_counter()
     folder = options.out or Path("runs") / ("reproduce-quick" if options.quick else "reproduce")
-    items = plan(options.only or tuple(EXPERIMENTS), options.seeds, quick=options.quick)
-    report.show(describe(items), "minutes on two cores, the control without reward included")
+    items = plan(options.only or tuple(EXPERIMENTS), options.seeds, quick=options.quick, parallel=options.jobs)
+    report.show(describe(items), "minutes include the control that is never told its reward")
     command = " ".join(["python", *sys.argv])
-    page = reproduce(items, folder, command, wandb=options.wandb)
+    page = reproduce(items, folder, command, parallel=options.jobs, wandb=options.wandb)
     if page is None:
         print(f"go on with: {command}", file=sys.stderr)
         return

@@ -2,17 +2,18 @@
 
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from nav_meta import report
+from nav_meta.config import processors
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import flat, lines
-from nav_meta.experiments.training import TaskConfig, finish, preset, train_seeds, without_reward
+from nav_meta.experiments.training import TaskConfig, finish, jobs_of, load, preset, train_all, without_reward
 from nav_meta.records import write_result
 
 
@@ -24,7 +25,9 @@ class Options:
     """Which experiment."""
     config: Annotated[TaskConfig, tyro.conf.arg(name="")]
     seeds: int = 1
-    """Agents to train, one after another, with seeds SEED, SEED + 1, ...: the table shows their mean and each."""
+    """Agents to train, with seeds SEED, SEED + 1, ...: the table shows their mean and each."""
+    jobs: int = field(default_factory=processors)
+    """How many to train at a time, each in a process of its own."""
     control: bool = False
     """Also train an agent that is never told its reward: it cannot learn within an episode."""
     out: Path | None = None
@@ -44,19 +47,18 @@ def main() -> None:
         options = tyro.cli(Options, default=Options(tyro.MISSING, preset(task)))
     except ValueError as error:  # of TaskConfig: tyro only puts those of nested options into words
         raise UserError(f"{error}.") from error
-    if options.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, not {options.seeds}.")
+    if options.seeds < 1 or options.jobs < 1:
+        raise UserError("--seeds and --jobs must be at least 1.")
     clock = time.perf_counter()
     folder = options.out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     trained = {"agent": (options.config, options.seeds)}
     if options.control:
         trained["agent-without-reward"] = (without_reward(options.config), 1)
-    agents = {}
-    for name, (config, seeds) in trained.items():
-        agents[name] = train_seeds(config, folder / name, seeds, wandb=options.wandb)
-        if agents[name] is None:
-            print(f"go on with the same options and --out {folder}", file=sys.stderr)
-            return
+    jobs = {name: jobs_of(config, folder / name, seeds) for name, (config, seeds) in trained.items()}
+    if not train_all([job for some in jobs.values() for job in some], parallel=options.jobs, wandb=options.wandb):
+        print(f"go on with the same options and --out {folder}", file=sys.stderr)
+        return
+    agents = {name: [load(job) for job in some] for name, some in jobs.items()}
     experiment = EXPERIMENTS[task]
     rows = finish(experiment, options.config, agents, folder)
     report.show(

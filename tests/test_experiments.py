@@ -15,7 +15,8 @@ from nav_meta.learner import Learner
 
 EPISODES = 8
 TINY = (
-    "--learner.environments 8 --learner.minibatches 1 --learner.passes 1 --agent.units 8 --workers 2 --wandb off"
+    "--learner.environments 8 --learner.minibatches 1 --learner.passes 1 --agent.units 8 --workers 2 "
+    "--jobs 1 --wandb off"
 ).split()
 
 # One worker runs those that share a finished run.
@@ -87,7 +88,9 @@ def test_the_table_weighs_seeds_alike_and_leaves_out_what_is_missing():
 
 
 def test_quick_is_ten_minutes_at_most():
-    assert sum(item.minutes for item in plan(tuple(EXPERIMENTS), 3, quick=True)) <= 5  # the rest is for the tests
+    assert (
+        sum(item.minutes for item in plan(tuple(EXPERIMENTS), 3, quick=True, parallel=2)) <= 5
+    )  # the rest is for the tests
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +137,7 @@ def test_other_options_in_the_same_folder(finished, script):
     [
         (["no-such-task"], "no-such-task"),
         ([], "task"),
-        (["independent", "--seeds", 0], "--seeds must be at least 1"),
+        (["independent", "--seeds", 0], "--seeds and --jobs must be at least 1"),
         (["independent", "--steps", 0], "steps must be at least 1"),
         (["independent", "--learner.environments", 6], "must split evenly"),
     ],
@@ -145,7 +148,7 @@ def test_bad_input(script, arguments, said):
 
 
 def test_reproduce(script, tmp_path):
-    arguments = ["--quick", "--only", "dependent-easy", "informative-arm", "--out", tmp_path / "all"]
+    arguments = ["--quick", "--jobs", 1, "--only", "dependent-easy", "informative-arm", "--out", tmp_path / "all"]
     result = script("reproduce.py", *arguments, "--json", tmp_path / "all.json")
     assert result.returncode == 0, result.stderr
     assert "informative-arm" in result.stdout

@@ -73,8 +73,8 @@ class BanditExperiment(Experiment):
             return Training(agent, vector_learner(self.pulls, gamma=0.99, minibatches=16, entropy=0.1), 20_000_000, 5.0)
         if self.arms == "independent":
             # What one arm is worth is not known from the other: exploring pays late.
-            return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.97, minibatches=16), 50_000_000, 3.0)
-        return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.9), 15_000_000, 1.0)
+            return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.97, minibatches=16), 50_000_000, 5.0)
+        return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.9), 15_000_000, 1.5)
 
     def make_task(self, batch: int, seed: int, phases: np.ndarray | None = None, *, show_reward: bool = True) -> Bandit:
         """Return B bandits, which never show the reward themselves."""

@@ -19,15 +19,16 @@ seeds and the range of all of them.
 """
 
 
-def write_page(folder: Path, experiments: list[Experiment], command: str, matrix: Path | None = None) -> Path:
-    """Write the page of those experiments that are finished in `folder`, and return its path.
+def write_page(path: Path, experiments: list[Experiment], command: str, matrix: Path | None = None) -> None:
+    """Write the page of those experiments that are finished.
 
     Args:
-        folder: holds a folder for each experiment.
+        path: of the page; its folder holds a folder for each experiment.
         experiments: in the order of the page.
         command: what made it.
         matrix: picture of the train x test matrix of Wang et al. (2016), experiment 2.
     """
+    folder = path.parent
     text = _HEAD.format(command=command)
     for experiment in experiments:
         text += f"## {experiment.name}\n\n"
@@ -39,8 +40,7 @@ def write_page(folder: Path, experiments: list[Experiment], command: str, matrix
         text += f"\n![{experiment.name}]({experiment.name}/figure.png)\n\n"
     if matrix is not None:
         text += f"## Trained on one set of arms, tested on another\n\n![matrix]({matrix.relative_to(folder)})\n"
-    write_atomically(folder / PAGE, text.encode())
-    return folder / PAGE
+    write_atomically(path, text.encode())
 
 
 def figures_of(folder: Path, experiments: list[Experiment]) -> dict[str, float]:

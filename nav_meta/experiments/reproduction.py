@@ -8,9 +8,18 @@ from typing import NamedTuple
 
 from nav_meta.experiments.bandits import SETS, draw_regret_matrix, regret_matrix
 from nav_meta.experiments.base import Experiment
-from nav_meta.experiments.page import write_page
+from nav_meta.experiments.page import PAGE, write_page
 from nav_meta.experiments.registry import EXPERIMENTS
-from nav_meta.experiments.training import TaskConfig, Trained, finish, preset, train_seeds, without_reward
+from nav_meta.experiments.training import (
+    TaskConfig,
+    Trained,
+    finish,
+    jobs_of,
+    load,
+    preset,
+    train_all,
+    without_reward,
+)
 
 QUICK_MINUTES = 4.0
 """Training time of everything together at small scale; tests and rivals take about as much again."""
@@ -23,28 +32,29 @@ class Item(NamedTuple):
     config: TaskConfig
     seeds: int
     minutes: float
-    """About how long, on two cores; the control that is never told its reward included."""
+    """About how long it takes."""
 
 
-def plan(names: Sequence[str], seeds: int, *, quick: bool) -> list[Item]:
+def plan(names: Sequence[str], seeds: int, *, quick: bool, parallel: int) -> list[Item]:
     """Return what is to be done.
 
     Args:
         names: experiments.
         seeds: agents of each, unless the experiment asks for more.
         quick: one short-lived agent each instead.
+        parallel: how many are trained at a time.
     """
     experiments = [EXPERIMENTS[name] for name in names]
+    share = 1.0
     if quick:
-        seeds, share = 1, QUICK_MINUTES / 2 / sum(experiment.training.minutes for experiment in experiments)
-    else:
-        share = 1.0
+        # An agent and a control each.
+        share = min(1.0, QUICK_MINUTES * parallel / 2 / sum(one.training.minutes for one in experiments))
     items = []
     for experiment in experiments:
-        config = preset(experiment.name)
-        count = seeds if quick else max(seeds, experiment.training.seeds)
-        config = replace(config, steps=max(1, int(config.steps * min(1.0, share))))
-        items.append(Item(experiment, config, count, experiment.training.minutes * min(1.0, share) * (count + 1)))
+        config, training = preset(experiment.name), experiment.training
+        count = 1 if quick else max(seeds, training.seeds)
+        minutes = training.minutes * share * (count + 1) / parallel
+        items.append(Item(experiment, replace(config, steps=max(1, int(config.steps * share))), count, minutes))
     return items
 
 
@@ -58,26 +68,24 @@ def describe(items: Sequence[Item]) -> tuple[list[str], list[list[str]]]:
     return ["", "experiment", "steps", "seeds", "minutes"], [*lines, ["total", "", "", "", f"{total:.0f}"]]
 
 
-def reproduce(items: Sequence[Item], folder: Path, command: str, *, wandb: str = "off") -> Path | None:
+def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: int, wandb: str = "off") -> Path | None:
     """Train and test everything of the plan that `folder` does not hold yet; the page grows on the way.
 
     Returns:
-        The page, or None when a run was stopped before its end: the same call goes on.
+        The page, or None when it was stopped before its end: the same call goes on.
     """
-    page, matrix = None, None
+    page, matrix = folder / PAGE, None
     bandits: dict[str, list[Trained]] = {}
     for number, item in enumerate(items, 1):
         name = item.experiment.name
         print(f"{number} of {len(items)}: {name}, about {item.minutes:.1f} minutes", file=sys.stderr)
-        agents = {}
-        for row, config, seeds in (
-            ("agent", item.config, item.seeds),
-            ("agent-without-reward", without_reward(item.config), 1),
-        ):
-            trained = train_seeds(config, folder / name / row, seeds, wandb=wandb)
-            if trained is None:
-                return None
-            agents[row] = trained
+        jobs = {
+            "agent": jobs_of(item.config, folder / name / "agent", item.seeds),
+            "agent-without-reward": jobs_of(without_reward(item.config), folder / name / "agent-without-reward", 1),
+        }
+        if not train_all([job for some in jobs.values() for job in some], parallel=parallel, wandb=wandb):
+            return None
+        agents = {row: [load(job) for job in some] for row, some in jobs.items()}
         finish(item.experiment, item.config, agents, folder / name)
         if item.experiment in SETS:
             bandits[name] = agents["agent"]
@@ -86,5 +94,5 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, wandb: str =
             draw_regret_matrix(
                 regret_matrix({row: [one.policy for one in seeds] for row, seeds in bandits.items()}), matrix
             )
-        page = write_page(folder, [one.experiment for one in items], command, matrix)
+        write_page(page, [one.experiment for one in items], command, matrix)
     return page

@@ -1,27 +1,35 @@
 """From an experiment to trained agents and their table: one seed after another, then all play the same tests."""
 
 import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 import tyro
 
-from models.agent import AgentConfig
-from nav_meta import evaluation, report
-from nav_meta.config import LearnerConfig, processors
+from models.agent import Agent, AgentConfig
+from nav_meta import checkpoint, evaluation, report
+from nav_meta.config import LearnerConfig
+from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import Rows, lines, rows_of
 from nav_meta.files import write_atomically
-from nav_meta.learner import Learner
-from nav_meta.records import CONFIG
+from nav_meta.learner import Learner, precision_of
+from nav_meta.records import CONFIG, require_same
 from nav_meta.tasks.episodes import EpisodicTask
 from nav_meta.tracking import Tracker
-from nav_meta.training import run
+from nav_meta.training import Stop, run
 
 TEST_EPISODES = 1000
 _VALIDATION_SEED = 1 << 20
@@ -45,7 +53,7 @@ class TaskConfig:
     """Steps to train for."""
     seed: int = 0
     """Of weights, tasks and actions."""
-    workers: int = field(default_factory=processors)
+    workers: int = 1
     """Threads, each with its share of the environments; gradients are averaged."""
 
     def __post_init__(self) -> None:
@@ -81,6 +89,93 @@ def without_reward(config: TaskConfig) -> TaskConfig:
     return replace(config, agent=replace(config.agent, see_reward=False))
 
 
+class Job(NamedTuple):
+    """One seed's training, and where it goes."""
+
+    config: TaskConfig
+    folder: Path
+
+
+def jobs_of(config: TaskConfig, folder: Path, seeds: int) -> list[Job]:
+    """Return the trainings of seeds config.seed, config.seed + 1, ... in folders of their own."""
+    return [
+        Job(replace(config, seed=seed), folder / f"seed-{seed}") for seed in range(config.seed, config.seed + seeds)
+    ]
+
+
+def train(job: Job, wandb: str = "auto", label: str = "") -> bool:
+    """Train one seed's agent and test it; a run that was stopped goes on.
+
+    Returns:
+        False when it was stopped before its end.
+
+    Raises:
+        UserError: when the folder holds a run with other options, the disk is full, or training diverged.
+    """
+    config, folder = job
+    experiment = EXPERIMENTS[config.task]
+    resume = (folder / CONFIG).exists()
+    tracker = Tracker(folder, asdict(config), wandb)
+    learner = Learner(config.learner, config.agent, _make_tasks(experiment, config), config.steps, config.seed)
+    policy = evaluation.of_agent(learner.agent, learner.precision)
+
+    def test(episodes: int, seed: int) -> Played:
+        return experiment.play(policy, episodes=episodes, seed=seed, show_reward=config.agent.see_reward)
+
+    def validate() -> dict[str, float]:
+        figures = test(_VALIDATION_EPISODES, _VALIDATION_SEED).figures
+        return {f"validation/{key}": float(np.nanmean(values)) for key, values in figures.items()}
+
+    finished = run(learner, config, folder, tracker, validate, resume=resume, command="the same command", label=label)
+    if finished:
+        played = test(TEST_EPISODES, 0)
+        tracker.log(learner.step, {f"test/{key}": float(np.nanmean(values)) for key, values in played.figures.items()})
+        experiment.draw({"agent": [played]}, folder / "figure.png")
+        tracker.log_image(learner.step, "figure", folder / "figure.png")
+    tracker.finish()
+    return finished
+
+
+def train_all(jobs: Sequence[Job], *, parallel: int, wandb: str = "auto") -> bool:
+    """Train what is not trained yet, so many at a time, each in a process of its own.
+
+    The nets of these tasks are so small that threads would mostly wait for each other's turn in Python.
+
+    Returns:
+        False when they were stopped before the end: the same call goes on.
+
+    Raises:
+        UserError: as `train`; of a process that has failed, which has told why.
+    """
+    waiting = deque(job for job in jobs if not _is_done(job))
+    if parallel == 1 or len(waiting) < 2:
+        return all(train(job, wandb) for job in waiting)
+    spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
+    running: list[BaseProcess] = []
+    failed = 0
+    with Stop() as stop:
+        try:
+            while running or waiting:
+                while waiting and len(running) < parallel:
+                    process = spawn.Process(target=_train_apart, args=(waiting.popleft(), wandb))
+                    process.start()
+                    running.append(process)
+                multiprocessing.connection.wait([process.sentinel for process in running], timeout=0.5)
+                failed += sum(process.exitcode not in (0, None) for process in running)
+                running = [process for process in running if process.exitcode is None]
+                if stop.asked or failed:
+                    waiting.clear()
+                    for process in running:
+                        process.terminate()  # which is the signal that lets it save
+                        process.join()
+        finally:
+            for process in running:
+                process.kill()
+    if failed and not stop.asked:
+        raise UserError("a training run failed, see above; mend that and give the same command to go on.")
+    return not stop.asked
+
+
 class Trained(NamedTuple):
     """One seed's agent."""
 
@@ -90,24 +185,21 @@ class Trained(NamedTuple):
     """What it did in the test episodes."""
 
 
-def train_seeds(config: TaskConfig, folder: Path, seeds: int, *, wandb: str = "auto") -> list[Trained] | None:
-    """Train with seeds config.seed, config.seed + 1, ... and let each agent play the test episodes.
-
-    Whatever of it `folder` already holds is not done again: trained agents are loaded, a run that was stopped goes on.
-
-    Returns:
-        Each seed's agent, or None when a run was stopped before its end.
+def load(job: Job) -> Trained:
+    """Load a trained agent and let it play the test episodes.
 
     Raises:
-        UserError: when `folder` holds runs with other options, the disk is full, or training diverged.
+        UserError: when there is none, or it is damaged.
     """
-    trained = []
-    for seed in range(config.seed, config.seed + seeds):
-        one = _train(replace(config, seed=seed), folder / f"seed-{seed}", wandb)
-        if one is None:
-            return None
-        trained.append(one)
-    return trained
+    config, folder = job
+    _, contents = checkpoint.load_latest(folder / "checkpoints")
+    experiment = EXPERIMENTS[config.task]
+    task = experiment.make_task(2, 0)
+    agent = Agent(config.agent, task.observation_shape, task.actions)
+    agent.load_state_dict(contents["agent"])
+    agent.to(memory_format=torch.channels_last).eval()
+    policy = evaluation.of_agent(agent, precision_of(config.learner))
+    return Trained(policy, experiment.play(policy, episodes=TEST_EPISODES, show_reward=config.agent.see_reward))
 
 
 def finish(experiment: Experiment, config: TaskConfig, agents: Mapping[str, Sequence[Trained]], folder: Path) -> Rows:
@@ -123,30 +215,23 @@ def finish(experiment: Experiment, config: TaskConfig, agents: Mapping[str, Sequ
     return rows
 
 
-def _train(config: TaskConfig, folder: Path, wandb: str) -> Trained | None:
-    experiment = EXPERIMENTS[config.task]
-    # A folder that holds another run is found out by `run`, which compares the configurations.
-    resume = (folder / CONFIG).exists()
-    tracker = Tracker(folder, asdict(config), wandb)
-    learner = Learner(config.learner, config.agent, _make_tasks(experiment, config), config.steps, config.seed)
-    policy = evaluation.of_agent(learner.agent, learner.precision)
+def _is_done(job: Job) -> bool:
+    if not (job.folder / CONFIG).exists():
+        return False
+    require_same(job.folder, asdict(job.config))
+    try:
+        _, contents = checkpoint.load_latest(job.folder / "checkpoints")
+    except UserError:  # stopped before its first checkpoint, or all are damaged: `train` tells
+        return False
+    return contents["step"] >= job.config.steps
 
-    def test(episodes: int, seed: int) -> Played:
-        return experiment.play(policy, episodes=episodes, seed=seed, show_reward=config.agent.see_reward)
 
-    def validate() -> dict[str, float]:
-        figures = test(_VALIDATION_EPISODES, _VALIDATION_SEED).figures
-        return {f"validation/{key}": float(np.nanmean(values)) for key, values in figures.items()}
-
-    if not run(learner, config, folder, tracker, validate, resume=resume, command="the same command"):
-        tracker.finish()
-        return None
-    played = test(TEST_EPISODES, 0)
-    tracker.log(learner.step, {f"test/{key}": float(np.nanmean(values)) for key, values in played.figures.items()})
-    experiment.draw({"agent": [played]}, folder / "figure.png")
-    tracker.log_image(learner.step, "figure", folder / "figure.png")
-    tracker.finish()
-    return Trained(policy, played)
+def _train_apart(job: Job, wandb: str) -> None:
+    """Train in a process of its own; the exit code tells how it went."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C is for the parent, which passes it on once
+    label = f"{job.config.task} {job.folder.parent.name} {job.folder.name}: "
+    sys.exit(exit_on_user_error(lambda: train(job, wandb, label)))
 
 
 def _make_tasks(experiment: Experiment, config: TaskConfig) -> list[EpisodicTask]:
