@@ -1,11 +1,15 @@
 """The experiments of the papers beside navigation: what all of them keep to, and whole runs from the command line."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nav_meta.checkpoint import load_latest
 from nav_meta.evaluation import of_agent
 from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
@@ -13,6 +17,7 @@ from nav_meta.experiments.reproduction import plan
 from nav_meta.experiments.table import flat, lines, rows_of
 from nav_meta.learner import Learner
 
+ROOT = Path(__file__).parents[1]
 EPISODES = 8
 TINY = (
     "--learner.environments 8 --learner.minibatches 1 --learner.passes 1 --agent.units 8 --workers 2 "
@@ -145,6 +150,31 @@ def test_other_options_in_the_same_folder(finished, script):
 def test_bad_input(script, arguments, said):
     result = script("train_task.py", *arguments)
     assert result.returncode != 0 and said in result.stderr and "Traceback" not in result.stderr
+
+
+def test_runs_beside_each_other_are_saved_when_stopped(tmp_path):
+    arguments = (
+        "two-step --steps 1000000000 --seeds 2 --learner.environments 8 --agent.units 8 --jobs 2 --wandb off".split()
+    )
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "train_task.py", *arguments, "--out", tmp_path],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        records = [tmp_path / "agent" / f"seed-{seed}" / "metrics.jsonl" for seed in range(2)]
+        deadline = time.monotonic() + 120
+        while not all(record.exists() and record.read_text().count("\n") > 3 for record in records):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and "go on with the same options" in said
+    for seed, record in enumerate(records):
+        assert f"two-step agent seed-{seed}: stopped at step" in said
+        last = json.loads(record.read_text().splitlines()[-1])["step"]
+        assert load_latest(record.parent / "checkpoints")[1]["step"] == last > 0
 
 
 def test_reproduce(script, tmp_path):
