@@ -1,17 +1,64 @@
-"""How near the fast pictures are to MiniWorld's own: figures, and a sheet of pictures to look at."""
+"""How near the fast world is to MiniWorld: pictures, depth, the goal box and motion, in figures and in a sheet to see."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
+from scipy.ndimage import maximum_filter, minimum_filter
 
 from mazes import reference, renderer, simulator
-from mazes.layout import AGENT_RADIUS, BOX_RADIUS, PITCH, ROOM, Layout, MazeConfig, generate_batch
+from mazes.layout import (
+    AGENT_RADIUS,
+    BOX_RADIUS,
+    LANDMARKS,
+    PITCH,
+    ROOM,
+    STEP_SIZES,
+    Layout,
+    MazeConfig,
+    generate_batch,
+)
 from mazes.seeds import split_seeds
+from mazes.textures import WALL_TEXTURES
 from nav_meta import vision
 from nav_meta.errors import UserError
 
 IDENTICAL = 100.0
 """PSNR in dB that equal pictures count with; theirs would be infinite."""
+POOR = 30.0
+"""PSNR in dB below which a picture is counted as too far off."""
+CENTIMETRE = 0.01
+
+_GROUPS = ("kind", "size", "texture")
+_COLUMNS = ("pairs", "mean_abs_difference", "psnr_mean", "psnr_min", "below_30_db")
+_VIEWS = 8
+"""Pictures of one configuration."""
+_WALK = 250
+"""Steps from one view."""
+_BOX_PIXELS = 50
+"""Fewer pixels of the goal box are too few for a ratio of their own."""
+
+
+def varied(count: int, step_size: str = "fast") -> list[MazeConfig]:
+    """Return mazes of all kinds, of 2x2 to 8x8 rooms, from trees to open halls, with landmarks and without."""
+    rng = np.random.default_rng(0)
+    configs = []
+    for k in range(count):  # periods without a common divisor: every option meets every other
+        longer = 2 + k % 7
+        rows, columns = rng.permutation([longer, rng.integers(2, longer + 1)])
+        configs.append(
+            MazeConfig(
+                kind=("random", "random", "fixed", "imaze")[k % 4],
+                rows=int(rows),
+                columns=int(columns),
+                extra_openings=(0.0, 0.1, 0.5, 1.0, 0.1, 0.1, 0.3, 0.0, 0.2)[k % 9],
+                landmarks=LANDMARKS[k % 5 == 4],
+                step_size=step_size,
+            )
+        )
+    return configs
 
 
 def random_views(config: MazeConfig, pairs: int, seed: int = 0) -> tuple[Layout, np.ndarray]:
@@ -23,7 +70,7 @@ def random_views(config: MazeConfig, pairs: int, seed: int = 0) -> tuple[Layout,
         `pairs` mazes, and poses float64 [pairs, 3] that keep clear of walls and box.
     """
     rng = np.random.default_rng(seed)
-    layouts = generate_batch(config, split_seeds("validation", 0, pairs))
+    layouts = generate_batch(config, split_seeds("validation", seed * pairs, pairs))
     poses = np.empty((pairs, 3))
     for k in range(pairs):
         open_, goal = layouts.open[k], layouts.goal[k]
@@ -41,45 +88,125 @@ def random_views(config: MazeConfig, pairs: int, seed: int = 0) -> tuple[Layout,
 
 
 def measure(
-    config: MazeConfig,
-    pairs: int = 200,
-    height: int = 60,
-    width: int = 80,
-    seed: int = 0,
-    sheet: Path | None = None,
+    pairs: int = 2000, height: int = 60, width: int = 80, seed: int = 0, sheet: Path | None = None
 ) -> dict[str, float]:
-    """Compare the fast pictures with MiniWorld's at random views.
+    """Compare pictures, depth and goal boxes with MiniWorld's at random views of `varied` mazes.
 
     Args:
-        config: which mazes.
-        pairs: number of views.
+        pairs: number of views, each in a maze of its own.
         height: rows of a picture.
         width: columns of a picture.
         seed: of the views.
-        sheet: where to write a PNG with the four worst views above four others (left fast, then MiniWorld, then the
+        sheet: where to write a PNG with the eight worst views above eight others (left fast, then MiniWorld, then the
             absolute difference times 8).
 
     Returns:
-        `parity/mean_abs_difference` in grey levels, and over the views `parity/psnr_mean` and `parity/psnr_min` in dB.
+        parity/pairs: number of views.
+        parity/mean_abs_difference: of pictures, grey levels.
+        parity/psnr_mean, parity/psnr_min: over the views, dB.
+        parity/below_30_db: share of views whose PSNR is less.
+        parity/<group>/<name>/...: the same five for the views of a kind of maze ("kind"), of mazes of so many rooms on
+            their longer side ("size"), and of those most of whose wall is of one texture ("texture").
+        parity/depth/within_1cm: share of pixels whose depth differs by a centimetre at most.
+        parity/depth/wrong: share that differ by more, and from all that MiniWorld has in the eight pixels around: no
+            matter of which surface an edge's pixel is given to.
+        parity/depth/median_difference: metres.
+        parity/box/views: views in which MiniWorld shows the goal box.
+        parity/box/iou: pixels that the box touches in both pictures over those that it touches in either.
+        parity/box/iou_min: of views in which it touches 50 pixels or more, the least.
+        parity/box/mean_abs_difference: over the pixels that it touches in either, grey levels.
 
     Raises:
         UserError: there is no OpenGL here, or `sheet` cannot be written.
     """
-    problem = reference.available()
-    if problem:
-        raise UserError(problem)
-    layouts, poses = random_views(config, pairs, seed)
-    fast = renderer.render(layouts, poses, height, width)
-    true = reference.ReferenceRenderer(config, height, width).render(layouts, poses)
-    difference = np.abs(fast.astype(np.float64) - true)
-    psnr = 10 * np.log10(255**2 / np.maximum((difference**2).mean(axis=(1, 2, 3)), 255**2 / 10 ** (IDENTICAL / 10)))
+    _require_opengl()
+    configs = varied(-(-pairs // _VIEWS))
+    opengl = reference.ReferenceRenderer(configs[0], height, width)
+    groups, frames, depths, boxes = {name: [] for name in _GROUPS}, [], [], []
+    for k, config in enumerate(_shown(configs, "pictures")):
+        layouts, poses = random_views(config, min(_VIEWS, pairs - k * _VIEWS), seed=seed * len(configs) + k)
+        hidden = layouts._replace(goal=layouts.goal + [1000.0, 1000.0, 0.0])
+        fast, true = renderer.render(layouts, poses, height, width), opengl.render(layouts, poses)
+        fast_depth, true_depth = renderer.render_depth(layouts, poses, height, width), opengl.depth(layouts, poses)
+        fast_box = (fast != renderer.render(hidden, poses, height, width)).any(axis=-1)
+        true_box = (true != opengl.render(hidden, poses)).any(axis=-1)
+        frames += zip(fast, true, strict=True)
+        depths.append(_depth_errors(fast_depth, true_depth))
+        boxes += [_box_overlap(*views) for views in zip(fast, true, fast_box, true_box, strict=True)]
+        groups["kind"] += [config.kind] * len(poses)
+        groups["size"] += [str(max(config.rows, config.columns))] * len(poses)
+        groups["texture"] += [WALL_TEXTURES[texture] for texture in _main_texture(layouts, poses, fast_depth)]
+    differences = np.array([np.abs(fast.astype(np.int16) - true).mean() for fast, true in frames])
+    squares = np.array([((fast.astype(np.float64) - true) ** 2).mean() for fast, true in frames])
+    psnr = 10 * np.log10(255**2 / np.maximum(squares, 255**2 / 10 ** (IDENTICAL / 10)))
     if sheet is not None:
-        shown = np.concatenate([np.argsort(psnr)[:4], np.arange(min(4, pairs))])
-        magnified = np.minimum(difference * 8, 255).astype(np.uint8)
-        triples = np.stack([fast[shown], true[shown], magnified[shown]], axis=1)
-        vision.write_contact_sheet(sheet, triples.reshape(-1, height, width, 3), columns=6)
-    return {
-        "parity/mean_abs_difference": float(difference.mean()),
-        "parity/psnr_mean": float(psnr.mean()),
-        "parity/psnr_min": float(psnr.min()),
-    }
+        _write_sheet(sheet, [frames[k] for k in [*np.argsort(psnr)[:8], *range(min(8, pairs))]])
+    figures = _summary("parity", differences, psnr)
+    for group, names in groups.items():
+        for name in sorted(set(names)):
+            chosen = np.array(names) == name
+            figures |= _summary(f"parity/{group}/{name}", differences[chosen], psnr[chosen])
+    for key, values in zip(("within_1cm", "wrong", "median_difference"), np.concatenate(depths, axis=1), strict=True):
+        figures[f"parity/depth/{key}"] = float(np.mean(values))
+    both, either, theirs, off = np.array(boxes).T
+    figures["parity/box/views"] = int((theirs > 0).sum())
+    figures["parity/box/iou"] = float(both.sum() / max(1, either.sum()))
+    figures["parity/box/iou_min"] = float(min((both / np.maximum(1, either))[theirs >= _BOX_PIXELS], default=1.0))
+    figures["parity/box/mean_abs_difference"] = float(off.sum() / max(1, either.sum()))
+    return figures
+
+
+def motion(steps: int = 100_000, seed: int = 0) -> dict[str, float]:
+    """Walk at random from equal states in MiniWorld's physics and in ours, for each step size.
+
+    Every 250 steps both begin anew in another maze. Nothing is drawn.
+
+    Returns:
+        parity/motion/<step size>/steps: number of steps.
+        .../position_difference, .../heading_difference: the largest ever, metres and radians.
+        .../collisions, .../goals: steps forward that MiniWorld refused, and steps that ended near the goal.
+        .../disagreements: steps of which one world says that they collided or reached the goal, and the other not.
+
+    Raises:
+        UserError: there is no OpenGL here, which MiniWorld cannot be imported without.
+    """
+    _require_opengl()
+    figures = {}
+    for step_size in STEP_SIZES:
+        rng = np.random.default_rng(seed)
+        walks = -(-steps // _WALK)
+        world = None
+        position = heading = 0.0
+        collisions = goals = disagreements = 0
+        for walk, config in enumerate(_shown(varied(walks, step_size), f"motion, {step_size}")):
+            # The odd one of two views is near the goal.
+            layouts, poses = (field[walk % 2 :][:1] for field in _views_of(config, seed * walks + walk))
+            maze = Layout(*(field[0] for field in layouts))
+            if world is None:
+                world = reference.make_reference(config, maze, 4, 4)
+                world.render_obs = world._render_static = lambda: None
+            else:
+                world.show(maze, walls=world.walls)
+            world.pose = poses[0]
+            for action in rng.choice(3, size=min(_WALK, steps - walk * _WALK), p=[0.2, 0.1, 0.7]):
+                before, theirs_before = poses[0].copy(), world.pose
+                found = bool(simulator.step(config, layouts, poses, np.array([action]))[0])
+                _, _, theirs_found, _, _ = world.step(int(action))
+                theirs = world.pose
+                position = max(position, np.hypot(*(theirs - poses[0])[:2]))
+                heading = max(heading, abs(theirs[2] - poses[0, 2]))
+                collided = action == simulator.FORWARD and np.array_equal(before, poses[0])
+                theirs_collided = action == simulator.FORWARD and np.array_equal(theirs_before, theirs)
+                collisions += theirs_collided
+                goals += theirs_found
+                disagreements += collided != theirs_collided or found != theirs_found
+        for key, value in (
+            ("steps", steps),
+            ("position_difference", position),
+            ("heading_difference", heading),
+            ("collisions", collisions),
+            ("goals", goals),
+            ("disagreements", disagreements),
+        ):
+            figures[f"parity/motion/{step_size}/{key}"] = value
+    return figures
