@@ -115,8 +115,8 @@ class BEB(Planner):
 
     Theirs is beta / (1 + count), the count being that of the transitions seen and of the prior, for processes with
     known rewards. Here it counts for each step that is left, since a transition matters through what comes after it,
-    and an unknown reward adds 1 / (1 + precision): Osband's form (github.com/iosband/TabulaRL), which the paper's
-    figures are those of, and which earns more.
+    and an unknown reward adds 1 / (1 + precision): Osband's form (github.com/iosband/TabulaRL), with which the
+    paper's figures agree; the plain bonus earns up to 1.3 % less in 50 episodes and more.
     """
 
     def __init__(self, batch: int, seed: int, *, prior: float, beta: float) -> None:
