@@ -54,6 +54,8 @@ class BanditExperiment(Experiment):
         self.make_task(1, 0)
         duan = count > 2
         self.headline = "reward" if duan else "regret"
+        # The regrets of good players differ by a tenth, and one episode's spreads over two.
+        self.episodes = 1000 if duan else 10_000
         self.columns = ("reward", "regret") if duan else ("regret", "reward")
         if duan:
             self.name = f"bandit-{count}-{pulls}"

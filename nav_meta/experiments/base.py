@@ -92,6 +92,8 @@ class Experiment(ABC):
     """The figure (key of `Played.figures`) that matters most."""
     columns: tuple[str, ...]
     """The figures that the table shows."""
+    episodes: int = 1000
+    """Test episodes."""
     training: Training
 
     @abstractmethod
