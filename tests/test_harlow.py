@@ -183,7 +183,7 @@ def test_vectors_say_what_is_where():
 @pytest.mark.parametrize("experiment", [HARLOW, HARLOW_VECTOR], ids=lambda one: one.name)
 def test_baselines_play_as_is_known(experiment, tmp_path):
     played = {name: experiment.play(make, episodes=400) for name, make in experiment.baselines().items()}
-    best, exact = played["one-shot"].figures, experiment.known()["one-shot, exact"]
+    best, exact = played["one-shot"].figures, experiment.known()["one-shot-exact"]
     assert all(len(figure) == 400 for figure in best.values())
     assert (best["correct"] == 1).all() and (best["correct_training"] == 1).all() and np.nanmean(best["ceiling"]) == 1
     assert (best["trials"] == 10).all()

@@ -19,7 +19,7 @@ from nav_meta.baselines.mdp import (
     value_iteration,
 )
 from nav_meta.experiments.base import play
-from nav_meta.experiments.mdp import EPISODES, MDPS, MDPExperiment
+from nav_meta.experiments.mdp import EPISODES, EXPERIMENTS, MDPExperiment
 from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP
 
 
@@ -147,7 +147,7 @@ def test_the_best_plays_as_well_as_computed_and_the_others_in_order() -> None:
     error = reward["optimal"] - best
     assert abs(error.mean()) < 4 * error.std() / 300**0.5
     mean = {name: row.mean() for name, row in reward.items()}
-    assert mean["random"] < mean["greedy"] < mean["psrl"] < mean["opsrl"] < mean["beb, true prior"] < mean["optimal"]
+    assert mean["random"] < mean["greedy"] < mean["psrl"] < mean["opsrl"] < mean["beb-true-prior"] < mean["optimal"]
     assert max(mean.values()) == mean["optimal"] and min(mean.values()) == mean["random"]
     for one in played.values():
         np.testing.assert_allclose(one.curves["return"].sum(), one.figures["reward"].mean())
@@ -159,7 +159,7 @@ def test_the_best_plays_as_well_as_computed_and_the_others_in_order() -> None:
 
 
 def test_test_trials_are_the_same_for_all_and_can_be_repeated(tmp_path: Path) -> None:
-    experiment = MDPS[0]
+    experiment = EXPERIMENTS[0]
     one, two = (experiment.play(partial(BEB, prior=0.0, beta=2.0), episodes=20, seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.figures["reward"], two.figures["reward"])
     other = experiment.play(partial(BEB, prior=0.0, beta=2.0), episodes=20, seed=4)
@@ -188,14 +188,14 @@ def test_samples_and_intervals_make_players_optimistic() -> None:
 @pytest.mark.slow
 def test_rivals_reproduce_the_papers_table() -> None:
     """One run of 100 inner episodes tells all columns: no player knows how many there will be."""
-    experiment = MDPS[-1]
+    experiment = EXPERIMENTS[-1]
     for name, make in experiment.baselines().items():
         if (row := f"paper-{name}") not in experiment.known():
             continue
         total = experiment.play(make).curves["return"].cumsum()
-        for one in MDPS:
+        for one in EXPERIMENTS:
             # The spread between processes is 25 at n = 10 and 240 at n = 100, in both samples of 1000.
             error = 2.4 * one.episodes * (2 / 1000) ** 0.5
             paper = one.known()[row]["reward"]
             assert total[one.episodes - 1] == pytest.approx(paper, abs=3 * error), (name, one.episodes)
-    assert [one.episodes for one in MDPS] == list(EPISODES)
+    assert [one.episodes for one in EXPERIMENTS] == list(EPISODES)

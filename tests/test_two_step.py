@@ -182,7 +182,7 @@ def test_the_experiment_tells_models_from_habits(tmp_path) -> None:
     error = {name: {key: values.std() / np.sqrt(1000) for key, values in row.items()} for name, row in figures.items()}
     for row in figures.values():
         assert {values.shape for values in row.values()} == {(1000,)}
-    exact = TWO_STEP.known()["bayes-optimal, exact"]
+    exact = TWO_STEP.known()["bayes-optimal-exact"]
     for key, value in exact.items():
         assert mean["bayes-optimal"][key] == pytest.approx(value, abs=4 * error["bayes-optimal"][key] + 1e-9), key
     assert mean["random"]["reward"] == pytest.approx(0.5, abs=4 * error["random"]["reward"])

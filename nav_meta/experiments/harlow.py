@@ -23,7 +23,7 @@ from nav_meta.vision import write_contact_sheet
 
 CEILING = 0.95
 """Share of correct choices from the second trial on that counts as having reached the ceiling."""
-PAPER = {"paper, one LSTM": 0.26, "paper, stacked": 0.43}
+PAPER = {"paper-single": 0.26, "paper-stacked": 0.43}
 """Share of seeds that reached it in Wang et al. (2016)."""
 
 
@@ -93,8 +93,8 @@ class HarlowExperiment(Experiment):
         rule = {"correct_1": 0.5, "trials": float(TRIALS)}
         held = HOLD_REWARD * TRIALS
         return {
-            "no memory, exact": {**rule, "correct": 0.5, "correct_2": 0.5, "reward": held},
-            "one-shot, exact": {**rule, "correct": 1.0, "correct_2": 1.0, "reward": held + TRIALS - 1},
+            "no-memory-exact": {**rule, "correct": 0.5, "correct_2": 0.5, "reward": held},
+            "one-shot-exact": {**rule, "correct": 1.0, "correct_2": 1.0, "reward": held + TRIALS - 1},
             **{name: {"ceiling": share} for name, share in PAPER.items()},
         }
 

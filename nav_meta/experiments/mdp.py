@@ -113,8 +113,8 @@ class MDPExperiment(Experiment):
             "opsrl": partial(PosteriorSampling, prior=PAPER_PRIOR, samples=SAMPLES),
             "ucrl2": partial(UCRL2, scale=SCALE),
             "beb": partial(BEB, prior=PAPER_PRIOR, beta=BETA),
-            "psrl, true prior": partial(PosteriorSampling, prior=TRUE_PRIOR),
-            "beb, true prior": partial(BEB, prior=TRUE_PRIOR, beta=BETA_TRUE_PRIOR),
+            "psrl-true-prior": partial(PosteriorSampling, prior=TRUE_PRIOR),
+            "beb-true-prior": partial(BEB, prior=TRUE_PRIOR, beta=BETA_TRUE_PRIOR),
             # Draws the processes that `play` draws, which is how it knows them.
             "optimal": lambda batch, seed: Optimal(self.make_task(batch, TEST_SEED + seed)),
         }
@@ -152,13 +152,13 @@ _STYLES = {
     "greedy": {"color": FAINT, "linestyle": "--"},
     "eps-greedy": {"color": COLOURS[1]},
     "psrl": {"color": COLOURS[2]},
-    "psrl, true prior": {"color": COLOURS[2], "linestyle": "--"},
+    "psrl-true-prior": {"color": COLOURS[2], "linestyle": "--"},
     "opsrl": {"color": COLOURS[3]},
     "ucrl2": {"color": COLOURS[4]},
     "beb": {"color": COLOURS[5]},
-    "beb, true prior": {"color": COLOURS[5], "linestyle": "--"},
+    "beb-true-prior": {"color": COLOURS[5], "linestyle": "--"},
     "optimal": {"color": REFERENCE, "linestyle": ":"},
 }
 """Of the rivals' lines; whoever else is drawn is a trained agent."""
 
-MDPS = tuple(MDPExperiment(episodes) for episodes in EPISODES)
+EXPERIMENTS = tuple(MDPExperiment(episodes) for episodes in EPISODES)

@@ -10,7 +10,7 @@ EXPERIMENTS: dict[str, Experiment] = {
         *restless.EXPERIMENTS,
         *two_step.EXPERIMENTS,
         *harlow.EXPERIMENTS,
-        *mdp.MDPS,
+        *mdp.EXPERIMENTS,
     )
 }
 """Bandits, the restless bandit, the two-step task, Harlow's task, Markov decision processes."""

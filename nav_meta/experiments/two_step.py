@@ -105,7 +105,7 @@ class TwoStepExperiment(Experiment):
         informed = self.setting.common * self.setting.pay + (1 - self.setting.common) * (1 - self.setting.pay)
         optimal = float(self.exact.reward.mean())
         return {
-            "bayes-optimal, exact": {
+            "bayes-optimal-exact": {
                 "reward": optimal,
                 "return": optimal * trials,
                 "last_trial": float(self.exact.reward[-1]),
@@ -144,7 +144,7 @@ class TwoStepExperiment(Experiment):
             weights = np.mean([one.curves["weights"] for one in seeds], 0)
             right.plot(back, weights[EFFECTS.index("interaction")], "o-", label=name, **style)
             right.plot(back, weights[EFFECTS.index("reward")], "s:", **style)
-        left.plot(trial, self.exact.reward, "--", color=REFERENCE, linewidth=1.4, label="bayes-optimal, exact")
+        left.plot(trial, self.exact.reward, "--", color=REFERENCE, linewidth=1.4, label="bayes-optimal-exact")
         left.set_xlabel("trial")
         left.set_title("expected reward of a trial", loc="left", fontsize=10)
         left.legend(frameon=False, fontsize=8)

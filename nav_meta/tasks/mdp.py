@@ -12,6 +12,9 @@ STATES, ACTIONS, HORIZON = 10, 5, 10
 NEW = STATES
 """The feature of the observation that is 1 at the first step of an inner episode; the state's code is before it."""
 
+_BEFORE = STATES + 2
+"""Where the code of the state before begins."""
+
 
 class TabularMDP(EpisodicTask):
     """A process is drawn for the whole trial and played in inner episodes of HORIZON steps, each from state 0.
@@ -21,11 +24,12 @@ class TabularMDP(EpisodicTask):
     is all inner episodes together: memory lasts, and value flows back, across the ends of inner ones.
 
     Seen are the state's one-hot code, whether an inner episode begins (the termination flag that the paper's agent
-    reads; the state that the last step led to is not shown), and the share of the inner episode that has passed. The
-    last is not in the paper: the best action depends on it, and it spares the net from counting to ten.
+    reads; the state that the last step led to is not shown), the share of the inner episode that has passed, and the
+    one-hot code of the state before, where the previous action was paid the previous reward. The last two are not in
+    the paper. They tell nothing new, but spare the net from counting to ten and from holding back a state for a step.
     """
 
-    variables: ClassVar[tuple[str, ...]] = ("means", "transitions", "place")
+    variables: ClassVar[tuple[str, ...]] = ("means", "transitions", "place", "place_before")
 
     def __init__(self, batch: int, *, episodes: int = 10, seed: int = 0, phases: np.ndarray | None = None) -> None:
         """Begin B trials.
@@ -47,10 +51,12 @@ class TabularMDP(EpisodicTask):
         """float64 [B, S, A, S]: the probability of each next state."""
         self.place = np.zeros(batch, np.int64)
         """int64 [B]: the present state of the process."""
+        self.place_before = np.zeros(batch, np.int64)
+        """int64 [B]: the state before; means nothing at the first step of a trial."""
         super().__init__(
             batch,
             actions=ACTIONS,
-            observation_shape=(STATES + 2,),
+            observation_shape=(_BEFORE + STATES,),
             episode_steps=episodes * HORIZON,
             seed=seed,
             phases=phases,
@@ -70,13 +76,16 @@ class TabularMDP(EpisodicTask):
         rewards = self.means[here] + generator.standard_normal(self.batch)
         below = self.transitions[here].cumsum(1)[:, :-1]  # without the last sum, which rounding may leave short of 1
         following = (generator.random(self.batch)[:, None] >= below).sum(1)
-        self.place = np.where((self._step + 1) % HORIZON == 0, 0, following)
+        self.place_before[:] = self.place
+        self.place[:] = np.where((self._step + 1) % HORIZON == 0, 0, following)
         return rewards
 
     def observe(self, out: np.ndarray) -> None:
-        """Show the state, the beginning of an inner episode, and how much of it has passed."""
+        """Show the state, the beginning of an inner episode, how much of it has passed, and the state before."""
         out[:] = 0
         out[np.arange(self.batch), self.place] = 1
         step = self._step % HORIZON
         out[:, NEW] = step == 0
         out[:, NEW + 1] = step / HORIZON
+        later = np.flatnonzero(self._step)
+        out[later, _BEFORE + self.place_before[later]] = 1
