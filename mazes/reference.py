@@ -77,7 +77,7 @@ class ReferenceRenderer:
     def depth(self, layouts: Layout, poses: np.ndarray) -> np.ndarray:
         """Return the depth at each pixel's centre, float32 [B, height, width], metres along the optical axis.
 
-        MiniWorld's depth buffer has 16 bits, which is a resolution of depth**2 / 2600 metres.
+        MiniWorld's depth buffer has 16 bits, which resolve no more than depth**2 / 2600 metres; this one has 24.
         """
         frames = np.empty((len(poses), self.height, self.width), np.float32)
         for row, frame in enumerate(frames):
@@ -111,6 +111,8 @@ def _build(config: MazeConfig, layout: Layout, height: int, width: int) -> "Mini
 @cache
 def _reference_class() -> type:
     """Import MiniWorld without a display and return the environment's class."""
+    import ctypes
+
     import pyglet
 
     pyglet.options["headless"] = True  # has an effect before the first window only
@@ -120,16 +122,37 @@ def _reference_class() -> type:
     from miniworld.params import DEFAULT_PARAMS
     from pyglet.gl import (
         GL_COMPILE,
+        GL_DEPTH_ATTACHMENT,
+        GL_DEPTH_COMPONENT,
+        GL_DEPTH_COMPONENT24,
+        GL_FLOAT,
         GL_FRAMEBUFFER,
+        GL_RENDERBUFFER,
+        GLuint,
         glBindFramebuffer,
+        glBindRenderbuffer,
         glCallList,
         glEndList,
+        glFramebufferRenderbuffer,
         glGenLists,
+        glGenRenderbuffers,
         glNewList,
+        glReadPixels,
+        glRenderbufferStorage,
     )
 
     class DepthBuffer(FrameBuffer):
-        """A frame buffer that is drawn to without multisampling: depth is that at the pixel's centre."""
+        """A frame buffer that is drawn to without multisampling: depth is that at the pixel's centre, in 24 bits."""
+
+        def __init__(self, width: int, height: int) -> None:
+            super().__init__(width, height)
+            depth = GLuint(0)
+            glGenRenderbuffers(1, ctypes.byref(depth))
+            glBindRenderbuffer(GL_RENDERBUFFER, depth)
+            glRenderbufferStorage(GL_RENDERBUFFER, GL_DEPTH_COMPONENT24, width, height)
+            glBindFramebuffer(GL_FRAMEBUFFER, self.final_fbo)
+            glFramebufferRenderbuffer(GL_FRAMEBUFFER, GL_DEPTH_ATTACHMENT, GL_RENDERBUFFER, depth)
+            glBindFramebuffer(GL_FRAMEBUFFER, 0)
 
         def bind(self) -> None:
             super().bind()
@@ -137,6 +160,15 @@ def _reference_class() -> type:
 
         def resolve(self) -> None:
             """Nothing to do: there is one sample a pixel, where `get_depth_map` reads."""
+
+        def get_depth_map(self, z_near: float = 0.04, z_far: float = 1.0) -> np.ndarray:
+            """Return the buffer as depth, float32 [height, width, 1], metres."""
+            buffer = np.empty((self.height, self.width, 1), np.float32)
+            glBindFramebuffer(GL_FRAMEBUFFER, self.final_fbo)
+            glReadPixels(0, 0, self.width, self.height, GL_DEPTH_COMPONENT, GL_FLOAT, buffer.ctypes.data)
+            glBindFramebuffer(GL_FRAMEBUFFER, 0)
+            depth = z_near * z_far / (z_far - buffer[::-1].astype(np.float64) * (z_far - z_near))
+            return depth.astype(np.float32)
 
     class ReferenceMaze(MiniWorldEnv):
         """A `Layout` in MiniWorld.

@@ -1,7 +1,7 @@
-"""How near the fast world is to MiniWorld: pictures, depth, the goal box and motion, in figures and in a sheet to see."""
+"""How near the fast world is to MiniWorld: pictures, depth, the goal box and motion, in figures and on a sheet."""
 
-from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -70,7 +70,7 @@ def random_views(config: MazeConfig, pairs: int, seed: int = 0) -> tuple[Layout,
         `pairs` mazes, and poses float64 [pairs, 3] that keep clear of walls and box.
     """
     rng = np.random.default_rng(seed)
-    layouts = generate_batch(config, split_seeds("validation", seed * pairs, pairs))
+    layouts = generate_batch(config, split_seeds("validation", seed << 20, pairs))
     poses = np.empty((pairs, 3))
     for k in range(pairs):
         open_, goal = layouts.open[k], layouts.goal[k]
@@ -97,8 +97,8 @@ def measure(
         height: rows of a picture.
         width: columns of a picture.
         seed: of the views.
-        sheet: where to write a PNG with the eight worst views above eight others (left fast, then MiniWorld, then the
-            absolute difference times 8).
+        sheet: where to write a PNG with the eight worst views above eight random ones (left fast, then MiniWorld, then
+            the absolute difference times 8).
 
     Returns:
         parity/pairs: number of views.
@@ -123,7 +123,7 @@ def measure(
     configs = varied(-(-pairs // _VIEWS))
     opengl = reference.ReferenceRenderer(configs[0], height, width)
     groups, frames, depths, boxes = {name: [] for name in _GROUPS}, [], [], []
-    for k, config in enumerate(_shown(configs, "pictures")):
+    for k, config in enumerate(_followed(configs, "pictures")):
         layouts, poses = random_views(config, min(_VIEWS, pairs - k * _VIEWS), seed=seed * len(configs) + k)
         hidden = layouts._replace(goal=layouts.goal + [1000.0, 1000.0, 0.0])
         fast, true = renderer.render(layouts, poses, height, width), opengl.render(layouts, poses)
@@ -140,7 +140,8 @@ def measure(
     squares = np.array([((fast.astype(np.float64) - true) ** 2).mean() for fast, true in frames])
     psnr = 10 * np.log10(255**2 / np.maximum(squares, 255**2 / 10 ** (IDENTICAL / 10)))
     if sheet is not None:
-        _write_sheet(sheet, [frames[k] for k in [*np.argsort(psnr)[:8], *range(min(8, pairs))]])
+        others = np.random.default_rng(seed).choice(pairs, size=min(8, pairs), replace=False)
+        _write_sheet(sheet, [frames[k] for k in [*np.argsort(psnr)[:8], *others]])
     figures = _summary("parity", differences, psnr)
     for group, names in groups.items():
         for name in sorted(set(names)):
@@ -178,9 +179,10 @@ def motion(steps: int = 100_000, seed: int = 0) -> dict[str, float]:
         world = None
         position = heading = 0.0
         collisions = goals = disagreements = 0
-        for walk, config in enumerate(_shown(varied(walks, step_size), f"motion, {step_size}")):
-            # The odd one of two views is near the goal.
-            layouts, poses = (field[walk % 2 :][:1] for field in _views_of(config, seed * walks + walk))
+        for walk, config in enumerate(_followed(varied(walks, step_size), f"motion, {step_size}")):
+            layouts, poses = random_views(config, 2, seed=seed * walks + walk)
+            row = walk % 2  # every second walk begins near the goal
+            layouts, poses = Layout(*(field[row : row + 1] for field in layouts)), poses[row : row + 1]
             maze = Layout(*(field[0] for field in layouts))
             if world is None:
                 world = reference.make_reference(config, maze, 4, 4)
@@ -202,11 +204,76 @@ def motion(steps: int = 100_000, seed: int = 0) -> dict[str, float]:
                 disagreements += collided != theirs_collided or found != theirs_found
         for key, value in (
             ("steps", steps),
-            ("position_difference", position),
-            ("heading_difference", heading),
-            ("collisions", collisions),
-            ("goals", goals),
-            ("disagreements", disagreements),
+            ("position_difference", float(position)),
+            ("heading_difference", float(heading)),
+            ("collisions", int(collisions)),
+            ("goals", int(goals)),
+            ("disagreements", int(disagreements)),
         ):
             figures[f"parity/motion/{step_size}/{key}"] = value
     return figures
+
+
+def table(figures: dict[str, float]) -> tuple[list[str], list[list[str]]]:
+    """Return headings and lines of text: all views that `measure` compared, then each group of them."""
+    keys = ["parity"] + [
+        key.removesuffix("/pairs") for key in figures if key.count("/") == 3 and key.endswith("/pairs")
+    ]
+    lines = [[key.removeprefix("parity/"), *(f"{figures[f'{key}/{name}']:.4g}" for name in _COLUMNS)] for key in keys]
+    lines[0][0] = "all"
+    return ["", "views", "mean difference", "PSNR, mean", "PSNR, least", "below 30 dB"], lines
+
+
+def _require_opengl() -> None:
+    problem = reference.available()
+    if problem:
+        raise UserError(problem)
+
+
+def _followed(configs: list[MazeConfig], description: str) -> Any:
+    """Show on stderr how far one is, where that is a terminal."""
+    return track(configs, description, console=Console(stderr=True), transient=True)
+
+
+def _summary(prefix: str, differences: np.ndarray, psnr: np.ndarray) -> dict[str, float]:
+    values = (len(psnr), differences.mean(), psnr.mean(), psnr.min(), (psnr < POOR).mean())
+    return {f"{prefix}/{name}": value for name, value in zip(_COLUMNS, map(float, values), strict=True)}
+
+
+def _depth_errors(fast: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Return for each picture the shares of pixels within a centimetre and of wrong ones, and the median difference."""
+    error = np.abs(fast - true)
+    near = error <= CENTIMETRE
+    window = {"size": (1, 3, 3), "mode": "nearest"}
+    inside = (fast >= minimum_filter(true, **window) - CENTIMETRE) & (
+        fast <= maximum_filter(true, **window) + CENTIMETRE
+    )
+    pixels = (1, 2)
+    return np.stack([near.mean(pixels), (~near & ~inside).mean(pixels), np.median(error, pixels)])
+
+
+def _box_overlap(fast: np.ndarray, true: np.ndarray, fast_box: np.ndarray, true_box: np.ndarray) -> tuple[float, ...]:
+    """Return how many pixels the box touches in both, in either and in MiniWorld's, and how far off they are in sum."""
+    either = fast_box | true_box
+    off = np.abs(fast[either].astype(np.int16) - true[either]).sum() / 3
+    return (fast_box & true_box).sum(), either.sum(), true_box.sum(), off
+
+
+def _main_texture(layouts: Layout, poses: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Return the wall texture, int64 [B], that most columns of each view show."""
+    height, width = depth.shape[1:]
+    # Just above the horizon nothing is nearer than the wall.
+    to_wall = 0.999 * depth[:, height // 2 - 1]
+    lateral = (np.arange(width) + 0.5 - width / 2) * 2 * renderer.TAN_HALF_FOV / height
+    cos, sin = np.cos(poses[:, 2:]), np.sin(poses[:, 2:])
+    places = (poses[:, 1:2] + to_wall * (lateral * cos - sin), poses[:, :1] + to_wall * (cos + lateral * sin))
+    i, j = (2 * (place // PITCH).astype(int) + (place % PITCH >= ROOM) for place in places)
+    seen = layouts.texture[np.arange(len(poses))[:, None], i, j]
+    return np.array([np.bincount(columns).argmax() for columns in seen])
+
+
+def _write_sheet(path: Path, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    fast, true = (np.stack(frames) for frames in zip(*pairs, strict=True))
+    magnified = np.minimum(np.abs(fast.astype(np.int16) - true) * 8, 255).astype(np.uint8)
+    triples = np.stack([fast, true, magnified], axis=1)
+    vision.write_contact_sheet(path, triples.reshape(-1, *fast.shape[1:]), columns=6)

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from mazes.layout import MazeConfig
-from nav_meta import benchmark, parity
+from nav_meta import benchmark, parity, report
 from nav_meta.config import PRESETS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.records import write_result
@@ -24,7 +24,7 @@ class Options:
     """world: steps/s of mazes alone beside MiniWorld; train: steps/s end to end and its shares; parity: pictures
     against MiniWorld's."""
     maze: MazeConfig = field(default_factory=MazeConfig)
-    """Which mazes."""
+    """Which mazes (world, train)."""
     height: int | None = None
     """Rows of the picture; by default 60 (30 for train)."""
     width: int | None = None
@@ -33,8 +33,10 @@ class Options:
     """Environments of a thread (world)."""
     threads: int = PRESETS["default"].workers
     """Threads (world, train)."""
-    pairs: int = 300
-    """Pictures compared (parity)."""
+    pairs: int = 2000
+    """Pictures compared, of mazes of every kind (parity)."""
+    motion: int = 100_000
+    """Steps compared for each step size (parity)."""
     sheet: Path | None = None
     """Where to put a picture of the worst frames and some others: ours, MiniWorld's, difference x 8 (parity)."""
     device: Literal["cpu"] = "cpu"
@@ -50,8 +52,8 @@ def main() -> None:
         options.height or (30 if options.what == "train" else 60),
         options.width or (40 if options.what == "train" else 80),
     )
-    if min(options.batch, options.threads, options.pairs) < 1:
-        raise UserError("--batch, --threads and --pairs must be at least 1.")
+    if min(options.batch, options.threads, options.pairs, options.motion) < 1:
+        raise UserError("--batch, --threads, --pairs and --motion must be at least 1.")
     try:
         config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
     except ValueError as error:
@@ -62,9 +64,13 @@ def main() -> None:
     elif options.what == "train":
         figures = benchmark.training(config)
     else:
-        figures = parity.measure(options.maze, options.pairs, height, width, sheet=options.sheet)
+        figures = parity.measure(options.pairs, height, width, sheet=options.sheet) | parity.motion(options.motion)
+        report.show(parity.table(figures), "grey levels, dB, share of views")
     for key, value in figures.items():
-        Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
+        if key.startswith(("parity/depth", "parity/box", "parity/motion")):
+            print(f"{key}  {value:.5g}")
+        elif options.what != "parity":
+            Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
     if options.json:
         write_result(options.json, figures, config, clock, config.steps)
 
