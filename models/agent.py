@@ -35,6 +35,9 @@ class AgentConfig:
     """Units of LSTM-1 (Mirowski et al. 2016)."""
     units: int = 256
     """Units of LSTM-2 (Mirowski et al. 2016); also the width of the layer that replaces it when there is no memory."""
+    forget_bias: float = 0.0
+    """Bias of the forget gates at the beginning: higher ones keep memories longer from the start (Jozefowicz et al.
+    2015)."""
     see_reward: bool = True
     """Is the agent told the previous reward? Without it meta-learning fails: a control."""
     see_action: bool = True
@@ -164,7 +167,7 @@ class Agent(nn.Module):
         self.value = nn.Linear(config.units, 1)
         self.hint = nn.Linear(config.units, hint_size) if hint_size else None
         for module in self.modules():
-            _initialise(module)
+            _initialise(module, config.forget_bias)
         nn.init.orthogonal_(self.policy.weight, 0.01)
         nn.init.orthogonal_(self.value.weight, 1.0)
 
@@ -217,7 +220,7 @@ class Agent(nn.Module):
         return Output(self.policy(hidden).float(), self.value(hidden).squeeze(-1).float(), hint), tuple(after)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialise(module: nn.Module, forget_bias: float) -> None:
     """Orthogonal weights and zero biases, as is usual for PPO (Huang et al. 2022, "The 37 implementation details")."""
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.orthogonal_(module.weight, 2**0.5)
@@ -229,3 +232,5 @@ def _initialise(module: nn.Module) -> None:
             else:
                 for gate in parameter.data.chunk(4):
                     nn.init.orthogonal_(gate)
+        _, forget, _, _ = module.bias_ih_l0.data.chunk(4)
+        forget.fill_(forget_bias)

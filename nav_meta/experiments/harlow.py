@@ -194,7 +194,7 @@ _PAPER = "Harlow's task, Wang et al. 2016, experiment 6"
 
 HARLOW = HarlowExperiment("harlow", _PAPER, Harlow, _STACKED)
 HARLOW_SINGLE = HarlowExperiment(
-    "harlow-single", f"{_PAPER}: one LSTM", Harlow, replace(_STACKED, agent=AgentConfig(memory="single"))
+    "harlow-single", f"{_PAPER}: one LSTM", Harlow, replace(_STACKED, agent=AgentConfig(memory="single"), seeds=5)
 )
 HARLOW_VECTOR = HarlowExperiment(
     "harlow-vector",

@@ -92,7 +92,10 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
         if len(bandits) == len(SETS) and matrix is None:
             matrix = folder / "matrix.png"
             draw_regret_matrix(
-                regret_matrix({row: [one.policy for one in seeds] for row, seeds in bandits.items()}), matrix
+                regret_matrix(
+                    {row: [one.policy for one in seeds] for row, seeds in bandits.items()}, episodes=SETS[0].episodes
+                ),
+                matrix,
             )
         write_page(page, [one.experiment for one in items], command, matrix)
     return page
