@@ -232,7 +232,8 @@ def _require_opengl() -> None:
 
 def _followed(configs: list[MazeConfig], description: str) -> Any:
     """Show on stderr how far one is, where that is a terminal."""
-    return track(configs, description, console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    return track(configs, description, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _summary(prefix: str, differences: np.ndarray, psnr: np.ndarray) -> dict[str, float]:

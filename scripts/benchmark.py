@@ -68,7 +68,7 @@ def main() -> None:
         report.show(parity.table(figures), "grey levels, dB, share of views")
     for key, value in figures.items():
         if key.startswith(("parity/depth", "parity/box", "parity/motion")):
-            print(f"{key}  {value:.5g}")
+            print(f"{key}  {value:,}" if isinstance(value, int) else f"{key}  {value:.5g}")
         elif options.what != "parity":
             Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
     if options.json:
