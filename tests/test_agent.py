@@ -94,6 +94,21 @@ def test_controls_are_not_told(config: AgentConfig, part: str) -> None:
     assert not torch.equal(one.logits, two.logits)
 
 
+def test_forget_gates_begin_as_told() -> None:
+    agent = make(AgentConfig(features=24, reward_units=8, units=16, forget_bias=2))
+    for lstm in (agent.lstm1, agent.lstm2):
+        total = lstm.bias_ih_l0 + lstm.bias_hh_l0  # input, forget, cell and output gate
+        assert [gate.unique().tolist() for gate in total.chunk(4)] == [[0], [2], [0], [0]]
+
+
+def test_vectors_can_be_read_without_an_encoder() -> None:
+    agent = Agent(AgentConfig(features=0, units=16, memory="single"), (5,), ACTIONS)
+    assert not list(agent.encoder.parameters())
+    assert agent.lstm2.input_size == 5 + 1 + ACTIONS  # the observation, the reward and the action before
+    with pytest.raises(ValueError, match="features must be at least 1 for pictures"):
+        Agent(AgentConfig(features=0), SHAPE, ACTIONS)
+
+
 def test_illegal_options_are_named() -> None:
     with pytest.raises(ValueError, match="memory must be one of"):
         AgentConfig(memory="elephant")
