@@ -1,6 +1,7 @@
 """One page with all experiments' figures and tables, made from what `training.finish` left in their folders."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from nav_meta import report
@@ -9,6 +10,8 @@ from nav_meta.experiments.table import flat, lines
 from nav_meta.files import write_atomically
 
 PAGE = "README.md"
+MATRIX = "matrix.png"
+"""Picture of the train x test matrix of Wang et al. (2016), experiment 2."""
 
 _HEAD = """# The experiments of both papers
 
@@ -19,31 +22,22 @@ seeds and the range of all of them.
 """
 
 
-def write_page(path: Path, experiments: list[Experiment], command: str, matrix: Path | None = None) -> None:
-    """Write the page of those experiments that are finished.
-
-    Args:
-        path: of the page; its folder holds a folder for each experiment.
-        experiments: in the order of the page.
-        command: what made it.
-        matrix: picture of the train x test matrix of Wang et al. (2016), experiment 2.
-    """
-    folder = path.parent
+def write_page(folder: Path, experiments: Iterable[Experiment], command: str) -> None:
+    """Write PAGE into `folder`, which holds a folder for each finished experiment; `command` is what made it."""
     text = _HEAD.format(command=command)
     for experiment in experiments:
-        text += f"## {experiment.name}\n\n"
         if (result := _result(folder, experiment)) is None:
-            text += "Not done yet.\n\n"
             continue
-        text += f"{experiment.title}. Agents: {result['seeds']} seeds, {result['config']['steps']:,} steps each.\n\n"
+        agents = f"{result['seeds']} agents, {result['config']['steps']:,} steps each"
+        text += f"## {experiment.name}\n\n{experiment.title}. {agents}.\n\n"
         text += report.markdown(lines(result["rows"], experiment.columns))
         text += f"\n![{experiment.name}]({experiment.name}/figure.png)\n\n"
-    if matrix is not None:
-        text += f"## Trained on one set of arms, tested on another\n\n![matrix]({matrix.relative_to(folder)})\n"
-    write_atomically(path, text.encode())
+    if (folder / MATRIX).exists():
+        text += f"## Trained on one set of arms, tested on another\n\n![matrix]({MATRIX})\n"
+    write_atomically(folder / PAGE, text.encode())
 
 
-def figures_of(folder: Path, experiments: list[Experiment]) -> dict[str, float]:
+def figures_of(folder: Path, experiments: Iterable[Experiment]) -> dict[str, float]:
     """Return the figures of all experiments that are finished in `folder`: `experiment/figure/row` -> value."""
     figures: dict[str, float] = {}
     for experiment in experiments:

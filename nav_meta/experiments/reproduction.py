@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nav_meta.experiments.bandits import SETS, draw_regret_matrix, regret_matrix
 from nav_meta.experiments.base import Experiment
-from nav_meta.experiments.page import PAGE, write_page
+from nav_meta.experiments.page import MATRIX, PAGE, write_page
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.training import (
     TaskConfig,
@@ -74,7 +74,6 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
     Returns:
         The page, or None when it was stopped before its end: the same call goes on.
     """
-    page, matrix = folder / PAGE, None
     bandits: dict[str, list[Trained]] = {}
     for number, item in enumerate(items, 1):
         name = item.experiment.name
@@ -89,13 +88,8 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
         finish(item.experiment, item.config, agents, folder / name)
         if item.experiment in SETS:
             bandits[name] = agents["agent"]
-        if len(bandits) == len(SETS) and matrix is None:
-            matrix = folder / "matrix.png"
-            draw_regret_matrix(
-                regret_matrix(
-                    {row: [one.policy for one in seeds] for row, seeds in bandits.items()}, episodes=SETS[0].episodes
-                ),
-                matrix,
-            )
-        write_page(page, [one.experiment for one in items], command, matrix)
-    return page
+            if len(bandits) == len(SETS):
+                players = {row: [one.policy for one in seeds] for row, seeds in bandits.items()}
+                draw_regret_matrix(regret_matrix(players, episodes=item.experiment.episodes), folder / MATRIX)
+        write_page(folder, EXPERIMENTS.values(), command)
+    return folder / PAGE
