@@ -189,7 +189,7 @@ _LEARNER = LearnerConfig(
     shaping=0.0,
     learning_rate=7e-4,
 )
-_STACKED = Training(AgentConfig(), _LEARNER, steps=2_000_000, minutes=5.0, seeds=10)
+_STACKED = Training(AgentConfig(), _LEARNER, steps=3_000_000, minutes=7.5, seeds=10)
 _PAPER = "Harlow's task, Wang et al. 2016, experiment 6"
 
 HARLOW = HarlowExperiment("harlow", _PAPER, Harlow, _STACKED)
@@ -200,7 +200,7 @@ HARLOW_VECTOR = HarlowExperiment(
     "harlow-vector",
     f"{_PAPER}: codes for pictures",
     HarlowVector,
-    replace(_STACKED, agent=AgentConfig(features=128, units=128), minutes=2.5, seeds=3),
+    replace(_STACKED, agent=AgentConfig(features=128, units=128), minutes=4.0, seeds=3),
 )
 
 EXPERIMENTS = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR)
