@@ -45,7 +45,7 @@ class Restless(Experiment):
     title = "Restless bandit, Wang et al. 2016, experiment 4"
     headline = "regret"
     columns = ("regret", "regret_low", "regret_high", "rate_low", "rate_high")
-    training = Training(VECTOR_AGENT, vector_learner(100, gamma=0.9, minibatches=16), 15_000_000, minutes=1.5)
+    training = Training(VECTOR_AGENT, vector_learner(100, gamma=0.9, minibatches=16), 15_000_000, minutes=2.0)
 
     def make_task(
         self, batch: int, seed: int, phases: np.ndarray | None = None, *, show_reward: bool = True

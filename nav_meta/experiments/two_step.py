@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy.special import expit
 
 from nav_meta.baselines.two_step import BayesOptimal, ModelBased, ModelFree, Player, bayes_optimal
+from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, VECTOR_AGENT, Experiment, Played, Training, play, vector_learner
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
@@ -235,16 +237,21 @@ def regression(choice: np.ndarray, place: np.ndarray, rewarded: np.ndarray, lags
     return weights.reshape(4, lags)
 
 
-def _training(setting: Setting) -> Training:
+def _learner(setting: Setting, **options: Any) -> LearnerConfig:
     # The reward comes a step after the choice: a longer reach of lambda than where it comes at once.
-    learner = vector_learner(2 * setting.trials, gamma=0.9, lambda_=0.9)
-    return Training(VECTOR_AGENT, learner, 10_000_000, minutes=1.0)
+    return vector_learner(2 * setting.trials, gamma=0.9, lambda_=0.9, **options)
 
 
 TWO_STEP = TwoStepExperiment(
-    "two-step", "Two-step task, Wang et al. 2016, experiment 5", WANG_2016, _training(WANG_2016)
+    "two-step",
+    "Two-step task, Wang et al. 2016, experiment 5",
+    WANG_2016,
+    Training(VECTOR_AGENT, _learner(WANG_2016), 10_000_000, minutes=1.2),
 )
 TWO_STEP_2018 = TwoStepExperiment(
-    "two-step-2018", "Two-step task with reversals, Wang et al. 2018", WANG_2018, _training(WANG_2018)
+    "two-step-2018",
+    "Two-step task with reversals, Wang et al. 2018",
+    WANG_2018,
+    Training(VECTOR_AGENT, _learner(WANG_2018, environments=512), 15_000_000, minutes=2.5),
 )
 EXPERIMENTS = (TWO_STEP, TWO_STEP_2018)
