@@ -92,8 +92,8 @@ class Experiment(ABC):
     """The figure (key of `Played.figures`) that matters most."""
     columns: tuple[str, ...]
     """The figures that the table shows."""
-    episodes: int = 1000
-    """Test episodes."""
+    test_episodes: int = 1000
+    """Episodes of the test."""
     training: Training
 
     @abstractmethod

@@ -90,6 +90,6 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
             bandits[name] = agents["agent"]
             if len(bandits) == len(SETS):
                 players = {row: [one.policy for one in seeds] for row, seeds in bandits.items()}
-                draw_regret_matrix(regret_matrix(players, episodes=item.experiment.episodes), folder / MATRIX)
+                draw_regret_matrix(regret_matrix(players, episodes=item.experiment.test_episodes), folder / MATRIX)
         write_page(folder, EXPERIMENTS.values(), command)
     return folder / PAGE

@@ -127,7 +127,7 @@ def train(job: Job, wandb: str = "auto", label: str = "") -> bool:
 
     finished = run(learner, config, folder, tracker, validate, resume=resume, command="the same command", label=label)
     if finished:
-        played = test(experiment.episodes, 0)
+        played = test(experiment.test_episodes, 0)
         tracker.log(learner.step, {f"test/{key}": float(np.nanmean(values)) for key, values in played.figures.items()})
         experiment.draw({"agent": [played]}, folder / "figure.png")
         tracker.log_image(learner.step, "figure", folder / "figure.png")
@@ -198,14 +198,14 @@ def load(job: Job) -> Trained:
     agent.load_state_dict(contents["agent"])
     agent.to(memory_format=torch.channels_last).eval()
     policy = evaluation.of_agent(agent, precision_of(config.learner))
-    return Trained(policy, experiment.play(policy, episodes=experiment.episodes, show_reward=config.agent.see_reward))
+    return Trained(policy, experiment.play(policy, episodes=experiment.test_episodes, show_reward=config.agent.see_reward))
 
 
 def finish(experiment: Experiment, config: TaskConfig, agents: Mapping[str, Sequence[Trained]], folder: Path) -> Rows:
     """Let the rivals play; write `table.md`, `result.json` and the experiment's figure; return the table's rows."""
     players = {name: [trained.played for trained in seeds] for name, seeds in agents.items()}
     for name, make_policy in experiment.baselines().items():
-        players[name] = [experiment.play(make_policy, episodes=experiment.episodes)]
+        players[name] = [experiment.play(make_policy, episodes=experiment.test_episodes)]
     rows = rows_of(players, experiment.known())
     write_atomically(folder / "table.md", report.markdown(lines(rows, experiment.columns)).encode())
     result = {"config": asdict(config), "seeds": len(agents["agent"]), "rows": rows}
