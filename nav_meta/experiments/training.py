@@ -198,7 +198,9 @@ def load(job: Job) -> Trained:
     agent.load_state_dict(contents["agent"])
     agent.to(memory_format=torch.channels_last).eval()
     policy = evaluation.of_agent(agent, precision_of(config.learner))
-    return Trained(policy, experiment.play(policy, episodes=experiment.test_episodes, show_reward=config.agent.see_reward))
+    return Trained(
+        policy, experiment.play(policy, episodes=experiment.test_episodes, show_reward=config.agent.see_reward)
+    )
 
 
 def finish(experiment: Experiment, config: TaskConfig, agents: Mapping[str, Sequence[Trained]], folder: Path) -> Rows:
