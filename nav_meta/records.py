@@ -114,7 +114,7 @@ def write_result(path: Path, figures: Mapping[str, Any], config: object, started
     """
     result = {
         **figures,
-        "config": asdict(config),
+        "config": _plain_config(asdict(config)),
         "git_commit": git_commit(Path(__file__).parent),
         "seconds": time.perf_counter() - started,
         "steps": steps,
