@@ -11,13 +11,16 @@ from typing import NamedTuple
 import numpy as np
 
 from mazes import paths, renderer, simulator
-from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch
+from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch, require_number
 from mazes.seeds import split_seeds
 
 Renderer = Callable[..., np.ndarray]
 """(layouts, poses, height, width) -> uint8 [B, height, width, 3]."""
 
 GOAL_REWARD = 1.0
+
+SIDES = (4, 4096)
+"""Fewest and most rows and columns of a picture."""
 
 
 class TimeStep(NamedTuple):
@@ -103,7 +106,19 @@ class MazeEnvironment:
             shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on; 0 also
                 spares its computation.
             render: what draws the pictures.
+
+        Raises:
+            ValueError: names the option and its range.
         """
+        require_number("batch", batch, 1, whole=True)
+        for name, side in (("height", height), ("width", width)):
+            require_number(name, side, *SIDES, whole=True)
+        for name, limit in (("episode_steps", episode_steps), ("visits", visits), ("visit_cap", visit_cap)):
+            if limit is not None:
+                require_number(name, limit, 1, whole=True)
+        require_number("shaping", shaping, 0)
+        if phases is not None:
+            require_number("phases", np.min(phases), 0)
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)

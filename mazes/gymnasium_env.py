@@ -28,8 +28,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from mazes import renderer, simulator
-from mazes.environment import MazeEnvironment
-from mazes.layout import MazeConfig
+from mazes.environment import SIDES, MazeEnvironment
+from mazes.layout import MazeConfig, require_number
 from mazes.seeds import SPLITS, split_seeds
 
 _FRAME = (480, 640)
@@ -54,17 +54,14 @@ class _Mazes:
         self.config = MazeConfig(**maze)
         for name, value, low, high in (
             ("num_envs", batch, 1, None),
-            ("height", height, 4, 4096),
-            ("width", width, 4, 4096),
+            ("height", height, *SIDES),
+            ("width", width, *SIDES),
             ("episode_steps", episode_steps, 1, None),
             ("visits", visits, 1, None),
             ("visit_cap", visit_cap, 1, None),
         ):
-            if value is None and name in ("episode_steps", "visits", "visit_cap"):
-                continue
-            if not isinstance(value, int | np.integer) or value < low or (high is not None and value > high):
-                limits = f"between {low} and {high}" if high else f"at least {low}"
-                raise ValueError(f"{name} must be a whole number, {limits}, not {value}")
+            if value is not None or name in ("num_envs", "height", "width"):
+                require_number(name, value, low, high, whole=True)
         if episode_steps is None and visits is None:
             raise ValueError("episode_steps or visits must be at least 1: with neither, no episode would ever end")
         if split not in SPLITS:

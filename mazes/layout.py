@@ -6,6 +6,7 @@ indices are rooms and odd ones gaps, and a cell is either open or solid. x grows
 (south).
 """
 
+import numbers
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,6 +36,15 @@ STEP_SIZES = {"fast": (0.7, 45.0), "fine": (0.15, 15.0)}
 
 _FIXED_SEED = np.uint64(2016)
 """The one layout of the kinds `fixed` and `imaze` (landmarks) is that of this seed; the year of the paper."""
+
+
+def require_number(name: str, value: object, low: int, high: int | None = None, *, whole: bool = False) -> None:
+    """Raise ValueError, which names the option and its range, unless `value` is a number in it; `high` None: no end."""
+    number = isinstance(value, numbers.Integral if whole else numbers.Real)
+    if not number or not low <= value or (high is not None and not value <= high):
+        kind = "" if number else "a whole number, " if whole else "a number, "
+        limits = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise ValueError(f"{name} must be {kind}{limits}, not {value!r}")
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,9 @@ class MazeConfig:
             object.__setattr__(self, "rows", 3)
             object.__setattr__(self, "columns", 5)
         for name in ("rows", "columns"):
-            if not 2 <= getattr(self, name) <= 15:
-                raise ValueError(f"{name} must be between 2 and 15, not {getattr(self, name)}")
-        if not 0 <= self.extra_openings <= 1:
-            raise ValueError(f"extra_openings must be between 0 and 1, not {self.extra_openings}")
-        if not 2.0 <= self.respawn_distance <= 3.0:
-            raise ValueError(f"respawn_distance must be between 2 and 3 metres, not {self.respawn_distance}")
+            require_number(name, getattr(self, name), 2, 15, whole=True)
+        require_number("extra_openings", self.extra_openings, 0, 1)
+        require_number("respawn_distance", self.respawn_distance, 2, 3)
 
     @property
     def rooms(self) -> int:
