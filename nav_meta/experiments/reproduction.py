@@ -6,20 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.bandits import SETS, draw_regret_matrix, regret_matrix
 from nav_meta.experiments.base import Experiment
 from nav_meta.experiments.page import MATRIX, PAGE, write_page
 from nav_meta.experiments.registry import EXPERIMENTS
-from nav_meta.experiments.training import (
-    TaskConfig,
-    Trained,
-    finish,
-    jobs_of,
-    load,
-    preset,
-    train_all,
-    without_reward,
-)
+from nav_meta.experiments.training import Job, TaskConfig, finish, jobs_of, load, preset, train_all, without_reward
 
 QUICK_MINUTES = 4.0
 """Training time of everything together at small scale; tests and rivals take about as much again."""
@@ -74,22 +66,31 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
     Returns:
         The page, or None when it was stopped before its end: the same call goes on.
     """
-    bandits: dict[str, list[Trained]] = {}
-    for number, item in enumerate(items, 1):
+    jobs: dict[str, dict[str, list[Job]]] = {}
+    for item in items:
         name = item.experiment.name
-        print(f"{number} of {len(items)}: {name}, about {item.minutes:.1f} minutes", file=sys.stderr)
-        jobs = {
+        jobs[name] = {
             "agent": jobs_of(item.config, folder / name / "agent", item.seeds),
             "agent-without-reward": jobs_of(without_reward(item.config), folder / name / "agent-without-reward", 1),
         }
-        if not train_all([job for some in jobs.values() for job in some], parallel=parallel, wandb=wandb):
-            return None
-        agents = {row: [load(job) for job in some] for row, some in jobs.items()}
-        finish(item.experiment, item.config, agents, folder / name)
-        if item.experiment in SETS:
-            bandits[name] = agents["agent"]
+    left = {name: sum(len(some) for some in rows.values()) for name, rows in jobs.items()}
+    by_name = {item.experiment.name: item for item in items}
+    bandits: dict[str, list[MakePolicy]] = {}
+
+    def then(job: Job) -> None:
+        name = job.config.task
+        left[name] -= 1
+        if left[name]:
+            return
+        experiment, config = by_name[name].experiment, by_name[name].config
+        agents = {row: [load(job) for job in some] for row, some in jobs[name].items()}
+        finish(experiment, config, agents, folder / name)
+        if experiment in SETS:
+            bandits[name] = [one.policy for one in agents["agent"]]
             if len(bandits) == len(SETS):
-                players = {row: [one.policy for one in seeds] for row, seeds in bandits.items()}
-                draw_regret_matrix(regret_matrix(players, episodes=item.experiment.test_episodes), folder / MATRIX)
+                draw_regret_matrix(regret_matrix(bandits, episodes=experiment.test_episodes), folder / MATRIX)
         write_page(folder, EXPERIMENTS.values(), command)
-    return folder / PAGE
+        print(f"{name} is done: {folder / name}", file=sys.stderr)
+
+    everything = [job for rows in jobs.values() for some in rows.values() for job in some]
+    return folder / PAGE if train_all(everything, parallel=parallel, wandb=wandb, then=then) else None

@@ -2,13 +2,13 @@
 
 import json
 import multiprocessing
-import multiprocessing.connection
 import os
 import sys
-from collections import deque
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.process import BaseProcess
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,10 +135,18 @@ def train(job: Job, wandb: str = "auto", label: str = "") -> bool:
     return finished
 
 
-def train_all(jobs: Sequence[Job], *, parallel: int, wandb: str = "auto") -> bool:
+def train_all(
+    jobs: Sequence[Job], *, parallel: int, wandb: str = "auto", then: Callable[[Job], object] = lambda job: None
+) -> bool:
     """Train what is not trained yet, so many at a time, each in a process of its own.
 
     The nets of these tasks are so small that threads would mostly wait for each other's turn in Python.
+
+    Args:
+        jobs: in their order.
+        parallel: how many at a time.
+        wandb: as for `train`.
+        then: called here with each job once its agent is trained.
 
     Returns:
         False when they were stopped before the end: the same call goes on.
@@ -146,33 +154,46 @@ def train_all(jobs: Sequence[Job], *, parallel: int, wandb: str = "auto") -> boo
     Raises:
         UserError: as `train`; of a process that has failed, which has told why.
     """
-    waiting = deque(job for job in jobs if not _is_done(job))
+    waiting = []
+    for job in jobs:
+        if _is_done(job):
+            then(job)
+        else:
+            waiting.append(job)
     if parallel == 1 or len(waiting) < 2:
-        return all(train(job, wandb) for job in waiting)
+        for job in waiting:
+            if not train(job, wandb):
+                return False
+            then(job)
+        return True
     spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks
-    running: list[BaseProcess] = []
-    failed = 0
+    taken, done = spawn.Value("i", 0), spawn.SimpleQueue()
+    processes = [
+        spawn.Process(target=_train_apart, args=(waiting, taken, done, wandb))
+        for _ in range(min(parallel, len(waiting)))
+    ]
+    finished = 0
     with Stop() as stop:
         try:
-            while running or waiting:
-                while waiting and len(running) < parallel:
-                    process = spawn.Process(target=_train_apart, args=(waiting.popleft(), wandb))
-                    process.start()
-                    running.append(process)
-                multiprocessing.connection.wait([process.sentinel for process in running], timeout=0.5)
-                failed += sum(process.exitcode not in (0, None) for process in running)
-                running = [process for process in running if process.exitcode is None]
-                if stop.asked or failed:
-                    waiting.clear()
-                    for process in running:
-                        process.terminate()  # which is the signal that lets it save
-                        process.join()
+            for process in processes:
+                process.start()
+            while finished < len(waiting):
+                ended = [process.exitcode for process in processes if process.exitcode is not None]
+                if not done.empty():
+                    then(waiting[done.get()])
+                    finished += 1
+                elif stop.asked or any(ended) or len(ended) == len(processes):
+                    break
+                else:
+                    time.sleep(0.2)
         finally:
-            for process in running:
-                process.kill()
-    if failed and not stop.asked:
+            for process in processes:
+                process.terminate()  # which is the signal that lets it save
+            for process in processes:
+                process.join()
+    if finished < len(waiting) and not stop.asked:
         raise UserError("a training run failed, see above; mend that and give the same command to go on.")
-    return not stop.asked
+    return finished == len(waiting)
 
 
 class Trained(NamedTuple):
@@ -227,12 +248,24 @@ def _is_done(job: Job) -> bool:
     return contents["step"] >= job.config.steps
 
 
-def _train_apart(job: Job, wandb: str) -> None:
-    """Train in a process of its own; the exit code tells how it went."""
+def _train_apart(jobs: Sequence[Job], taken: Synchronized, done: SimpleQueue, wandb: str) -> None:
+    """Train, in a process of its own, job after job that no other has taken; the exit code tells how it went."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C is for the parent, which passes it on once
-    label = f"{job.config.task} {job.folder.parent.name} {job.folder.name}: "
-    sys.exit(exit_on_user_error(lambda: train(job, wandb, label)))
+
+    def take() -> int:
+        with taken.get_lock():
+            taken.value += 1
+            return taken.value - 1
+
+    def work() -> None:
+        while (index := take()) < len(jobs):
+            job = jobs[index]
+            if not train(job, wandb, f"{job.config.task} {job.folder.parent.name} {job.folder.name}: "):
+                return
+            done.put(index)
+
+    sys.exit(exit_on_user_error(work))
 
 
 def _make_tasks(experiment: Experiment, config: TaskConfig) -> list[EpisodicTask]:
