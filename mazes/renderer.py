@@ -1,14 +1,25 @@
 """MiniWorld's first-person picture without OpenGL.
 
-The camera never pitches, so walls are vertical in the picture and one planar ray settles what each sample of a column
+The camera never pitches, so walls are vertical in the picture: one planar ray settles what each sample of a column
 sees: ceiling above, the wall that the ray meets, floor below, and the goal box in front. As in OpenGL with four samples
 a pixel, *which* surface a sample sees is decided at the sample, *its colour* at the pixel's centre: mip-mapped textures
 (trilinear) times the light of the face.
 
 A place in the picture is (lateral, slope): tangents of the angles to the right of and above the optical axis. Depth is
 measured along the optical axis, metres. Its inverse is linear in lateral on a plane, so that a wall is cast once, not
-once a sample; a column adds up its surfaces, each weighted by the number of samples that see it.
+once a sample.
+
+Surfaces are drawn from back to front: ceiling and floor by rows, which have one depth each, then walls by columns, for
+the same reason, then the box. Either way a pixel is one linear lookup along a *strip*, a column of a texture between
+whole texels and whole mip levels: baked once for ceiling and floor, blended for each column of a wall. Only where some
+of a pixel's samples see a surface and others do not are they counted.
+
+Colours are packed: red, green and blue from the lowest 16 bits up, 128ths of half a grey level in a picture, half grey
+levels in a strip. A weighted sum of packed colours is the packed weighted sum of each channel.
 """
+
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -35,18 +46,22 @@ _LIT_WALL = _AMBIENT + _DIFFUSE * _LIGHT_XZ
 # Sides of a cell, by the wall one sees there.
 _EAST, _NORTH, _WEST, _SOUTH = range(4)
 
-# What a sample's column consists of, from the top down; zone z has the rows from edges[z] to edges[z + 1].
-_CEILING, _WALL, _FLOOR = range(3)
-
 _SAMPLES = 4
 _SAMPLE_Y = np.array([0.375, 0.875, 0.125, 0.625])
 """Rotated-grid sample positions below the upper edge of a pixel, from left to right, as OpenGL implementations place
 four samples; the positions from the left edge are 1/8, 3/8, 5/8 and 7/8."""
 
+_SHARE_BITS = 7
+"""Between two texels of a strip there are 2 to this power places."""
+_GREY_BITS = _SHARE_BITS + 1
+"""Binary digits of a packed colour in a picture that are less than a grey level."""
+_BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
+"""The bits of a packed colour that are lost when it is divided by four, one part for each sample."""
+
 _WALL_IN_VIEW = np.dtype(
     [
         ("end", np.int64),  # one past the last sample that sees it, counted from the left of the picture
-        ("texture", np.uint64),
+        ("texture", np.int64),
         ("light", np.float64),
         ("distance", np.float64),  # metres from the camera to its plane
         # At a lateral, 1 / depth = near + near_slope * lateral, and the texture's place is
@@ -58,6 +73,12 @@ _WALL_IN_VIEW = np.dtype(
         ("turn_slope", np.float64),
     ]
 )
+
+
+_LEVEL_STEPS = 8
+"""Ceiling and floor are baked at mip levels this many to an octave."""
+_FIXED = 2.0**32
+"""Places in a texture are counted in 2**-32 repeats, and then in 2**-64, so that whole repeats drop out by overflow."""
 
 
 def render(
@@ -77,9 +98,68 @@ def render(
     """
     if out is None:
         out = np.empty((len(poses), height, width, 3), np.uint8)
-    walls = np.empty(_SAMPLES * out.shape[2], _WALL_IN_VIEW)
-    _render_batch(layouts.open, layouts.texture, layouts.goal, poses, *textures.load(), walls, out)
+    height, width = out.shape[1:3]
+    walls = np.empty(_SAMPLES * width, _WALL_IN_VIEW)
+    pyramids, ground = textures.load(), _ground(height, width)
+    _render_batch(layouts.open, layouts.texture, layouts.goal, poses, pyramids, ground, walls, out)
     return out
+
+
+class _Ground(NamedTuple):
+    """Ceiling and floor of pictures of one size. A row has the same depth and mip levels wherever the agent is."""
+
+    strips: np.ndarray
+    """uint64: packed colours of all baked mip levels, see `textures.bake`."""
+    start: np.ndarray
+    """uint64 [height, width]: where the mip level of a pixel begins."""
+    log_width: np.ndarray
+    """uint64 [height]: binary logarithm of the number of strips of the row's mip levels."""
+    log_height: np.ndarray
+    """uint64 [height]: that of their length."""
+    depth: np.ndarray
+    """float64 [height]: metres."""
+    repeats: np.ndarray
+    """float64 [height, 2]: of the texture, per metre, across and up."""
+
+
+@cache
+def _ground(height: int, width: int) -> _Ground:
+    """Bake ceiling and floor for pictures of one size."""
+    pyramids = textures.load()
+    pixel = 2 * TAN_HALF_FOV / height
+    lateral = (np.arange(width) + 0.5 - width / 2) * pixel
+    start = np.empty((height, width), np.uint64)
+    logarithms = np.empty((2, height), np.uint64)
+    depth = np.empty(height)
+    texture = np.empty(height, np.int64)
+    begins: dict[tuple[int, ...], int] = {}
+    baked: list[np.ndarray] = []
+    size = 0
+    for row in range(height):
+        slope = (height / 2 - row - 0.5) * pixel or 1e-6
+        texture[row], light, up = (
+            (textures.CEILING, _AMBIENT, WALL_HEIGHT - CAMERA_HEIGHT)
+            if slope > 0
+            else (textures.FLOOR, 1.0, -CAMERA_HEIGHT)
+        )
+        depth[row] = up / slope
+        # Along the ray a pixel covers 1 / slope times what it covers across it, always more.
+        texels = textures.TEXELS_PER_METRE * pixel * depth[row] * np.sqrt(1 + lateral**2) / abs(slope)
+        last = pyramids.levels.shape[1] - 2
+        levels = np.rint(_LEVEL_STEPS * np.clip(np.log2(texels), 0, last)).astype(int)
+        # Twice as high as the texture at this level: blending up a strip is exact then for the next level too. Between
+        # strips nothing is blended; they lie close, as far as memory allows.
+        log_height = 1 + int(pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 3])
+        log_width = max(log_height, min(log_height + 3, 9))
+        logarithms[:, row] = log_width, log_height
+        for level in np.unique(levels):
+            key = (texture[row], level, log_width, log_height)
+            if key not in begins:
+                begins[key] = size
+                baked.append(textures.bake(pyramids, texture[row], level / _LEVEL_STEPS, light, log_width, log_height))
+                size += len(baked[-1])
+            start[row, levels == level] = begins[key]
+    return _Ground(np.concatenate(baked), start, *logarithms, depth, pyramids.repeats[texture])
 
 
 def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: int = 40) -> np.ndarray:
@@ -170,208 +250,424 @@ def _cast_box(goal, cos_goal, sin_goal, x, z, dx, dz):
     return enter, leave, min(1.0, _AMBIENT + _DIFFUSE * max(0.0, cosine * _LIGHT_XZ))
 
 
+class _Work(NamedTuple):
+    """What is known of one frame while it is drawn. Samples are counted from the left of the picture."""
+
+    horizon: np.ndarray
+    """float64 [samples]: rows from the picture's upper edge to the sample's level with the camera."""
+    near: np.ndarray
+    """float64 [samples]: 1 / depth of the wall."""
+    edges: np.ndarray
+    """int64 [2, samples]: the rows at which the wall and the floor begin."""
+    box: np.ndarray
+    """int64 [4, samples]: the rows at which the box's top and its side begin and the box ends, and its side's red."""
+    reach: np.ndarray
+    """int64 [4, columns]: first row in which a sample sees a wall, in which all do, not all do, none does any more."""
+    spans: np.ndarray
+    """int64 [2, rows]: first and one past the last column in which ceiling or floor are in view."""
+    on_wall: np.ndarray
+    """int64 [4, columns]: what `_place_on` says."""
+    behind: np.ndarray
+    """uint64 [rows]: colours of a column before walls are drawn there."""
+    strip: np.ndarray
+    """uint64 [texels]: packed colours of a wall's column from the floor up, the first one again after the last."""
+    channels: np.ndarray
+    """uint16 [4 texels]: `strip`, by channel."""
+    canvas: np.ndarray
+    """uint64 [rows, columns]: packed colours."""
+
+
+@njit
+def _make_work(height, width):
+    samples = _SAMPLES * width
+    horizon = np.empty(samples)
+    for m in range(samples):
+        horizon[m] = height / 2 - _SAMPLE_Y[m % _SAMPLES]
+    strip = np.empty(textures.LARGEST_SIDE + 1, np.uint64)
+    return _Work(
+        horizon,
+        np.empty(samples),
+        np.empty((2, samples), np.int64),
+        np.empty((4, samples), np.int64),
+        np.empty((4, width), np.int64),
+        np.empty((2, height), np.int64),
+        np.empty((4, width), np.int64),
+        np.empty(height, np.uint64),
+        strip,
+        strip.view(np.uint16),
+        np.zeros((height, width), np.uint64),
+    )
+
+
 @njit(forceinline=True)
-def _first_row(y, height):
+def _row_below(y, height):
     """Return the first row that begins at y or below, clipped to the picture."""
-    return np.int64(np.ceil(min(y, height))) if y > 0 else 0
+    return np.int64(np.ceil(min(max(y, 0.0), np.float64(height))))
 
 
 @njit(forceinline=True)
-def _find_walls(open_, texture, x, z, cos, sin, pixel, height, walls, near, edges):
-    """Fill in the walls in view from left to right, and by sample 1 / depth and the rows at which its zones begin."""
-    centre = len(near) / 2 - 0.5
+def _find_walls(open_, texture, x, z, cos, sin, pixel, walls, work):
+    """Fill in the walls in view from left to right, and `near` and `edges`."""
+    height = len(work.canvas)
+    samples = len(work.near)
+    centre = samples / 2 - 0.5
     samples_per_lateral = _SAMPLES / pixel
     first = n = 0
-    while first < len(near):
+    while first < samples:
         i, j, side, until = _cast(open_, x, z, cos, sin, (first - centre) / samples_per_lateral)
         wall = walls[n]
         _describe(wall, i, j, side, texture, x, z, cos, sin)
-        wall.end = max(first + 1, np.int64(min(len(near), np.ceil(until * samples_per_lateral + centre))))
-        for m in range(first, wall.end):
-            near[m] = wall.near + wall.near_slope * (m - centre) / samples_per_lateral
-            horizon = height / 2 - _SAMPLE_Y[m % _SAMPLES]
-            edges[_WALL, m] = _first_row(horizon - (WALL_HEIGHT - CAMERA_HEIGHT) / pixel * near[m], height)
-            edges[_FLOOR, m] = _first_row(horizon + CAMERA_HEIGHT / pixel * near[m], height)
+        wall.end = max(first + 1, np.int64(min(samples, np.ceil(until * samples_per_lateral + centre))))
+        near, slope = wall.near, wall.near_slope / samples_per_lateral
+        for m in range(np.uint64(first), np.uint64(wall.end)):
+            nearness = near + slope * (m - centre)
+            work.near[m] = nearness
+            work.edges[0, m] = _row_below(work.horizon[m] - (WALL_HEIGHT - CAMERA_HEIGHT) / pixel * nearness, height)
+            work.edges[1, m] = _row_below(work.horizon[m] + CAMERA_HEIGHT / pixel * nearness, height)
         first = wall.end
         n += 1
 
 
 @njit(forceinline=True)
-def _find_box(goal, x, z, cos, sin, pixel, height, near, box):
-    """Fill in by sample the rows at which the box's top and its side begin and the box ends, and its side's red."""
-    box[:] = height
-    cos_goal, sin_goal = np.cos(goal[2]), np.sin(goal[2])
-    for m in range(len(near)):
-        lateral = (m + 0.5 - len(near) / 2) * pixel / _SAMPLES
-        enter, leave, light = _cast_box(goal, cos_goal, sin_goal, x, z, cos + lateral * sin, lateral * cos - sin)
-        if enter * near[m] < 1:
-            horizon = height / 2 - _SAMPLE_Y[m % _SAMPLES]
-            drop = (CAMERA_HEIGHT - BOX_SIZE) / pixel
-            box[0, m] = _first_row(horizon + drop / leave, height)
-            box[1, m] = _first_row(horizon + drop / enter, height)
-            box[2, m] = _first_row(horizon + CAMERA_HEIGHT / pixel / enter, height)
-            box[3, m] = np.int64(255 * light * textures.WEIGHT + 0.5)
-
-
-@njit(forceinline=True)
-def _bilinear(texels, mip, weight, u, v):
-    """Return `weight` times a mip level's colour, packed like its texels.
-
-    u and v count repeats of the texture in units of 2**-32; negative ones wrap like all others.
-    """
-    offset, log_width, log_height = mip
-    # Texel coordinates in 256ths; a texel has its colour at its centre, so half a texel is taken off.
-    x = (u >> (24 - log_width)) - 128
-    y = (v >> (24 - log_height)) - 128
-    mask_x, mask_y = (1 << log_width) - 1, (1 << log_height) - 1
-    left = offset + (((x >> 8) & mask_x) << log_height)
-    right = offset + ((((x >> 8) + 1) & mask_x) << log_height)
-    lower, upper = (y >> 8) & mask_y, ((y >> 8) + 1) & mask_y
-    # Four weights, whose sum is exact.
-    on_right = weight * (x & 255) >> 8
-    on_left = weight - on_right
-    upper_left, upper_right = on_left * (y & 255) >> 8, on_right * (y & 255) >> 8
-    # Unsigned indices spare the check for negative ones.
-    return (
-        texels[np.uint64(left + lower)] * (on_left - upper_left)
-        + texels[np.uint64(right + lower)] * (on_right - upper_right)
-        + texels[np.uint64(left + upper)] * upper_left
-        + texels[np.uint64(right + upper)] * upper_right
-    )
-
-
-@njit(forceinline=True)
-def _trilinear(texels, mips, weight, share, u, v):
-    """Return `weight` times the colour between two mip levels, of which the second has a share in 256ths."""
-    coarser = weight * share >> 8
-    return _bilinear(texels, mips[0], weight - coarser, u, v) + _bilinear(texels, mips[1], coarser, u, v)
-
-
-@njit(forceinline=True)
-def _mips(levels, texture, level):
-    """Return offset and logarithms of the sides of the mip levels below and above `level` (in 256ths)."""
-    low = np.uint64(level >> 8)
-    high = low + np.uint64(1)
-    return (
-        (levels[texture, low, 0], levels[texture, low, 1], levels[texture, low, 2]),
-        (levels[texture, high, 0], levels[texture, high, 1], levels[texture, high, 2]),
-    )
-
-
-@njit(forceinline=True)
-def _level(texels_per_pixel, last):
-    """Return the mip level that suits a pixel's footprint, in 256ths of a level, at most `last`."""
-    return min(max(np.int64(256 * np.log2(texels_per_pixel)), 0), last << 8)
-
-
-@njit(forceinline=True)
-def _cover(edges, zone, box, first, end, changes):
-    """Note by how much the number of samples from `first` to `end` that see a zone changes from row to row.
+def _find_box(goal, x, z, cos, sin, pixel, work):
+    """Fill in `box` where the box may be in view.
 
     Returns:
-        rows from, to in which any of them may.
+        the first sample there, and one past the last.
     """
-    top, bottom = edges[zone, first], edges[zone + 1, first]
+    height = len(work.canvas)
+    samples = len(work.near)
+    centre = samples / 2 - 0.5
+    samples_per_lateral = _SAMPLES / pixel
+    # The box's outline is within a circle, and that in a square with sides along the optical axis.
+    ahead = (goal[0] - x) * cos - (goal[1] - z) * sin
+    right = (goal[0] - x) * sin + (goal[1] - z) * cos
+    first, end = 0, samples
+    if ahead < -BOX_RADIUS:
+        end = 0
+    elif ahead > BOX_RADIUS + 0.01:
+        left, right = right - BOX_RADIUS, right + BOX_RADIUS
+        left /= ahead + np.copysign(BOX_RADIUS, left)
+        right /= ahead - np.copysign(BOX_RADIUS, right)
+        first = np.int64(min(max(left * samples_per_lateral + centre, 0.0), np.float64(samples)))
+        end = np.int64(min(max(right * samples_per_lateral + centre + 1, 0.0), np.float64(samples)))
+    cos_goal, sin_goal = np.cos(goal[2]), np.sin(goal[2])
+    drop = (CAMERA_HEIGHT - BOX_SIZE) / pixel
     for m in range(first, end):
-        zone_top, zone_bottom = edges[zone, m], edges[zone + 1, m]
-        changes[zone_top] += 1
-        changes[zone_bottom] -= 1
-        if box[0, m] < box[2, m]:
-            changes[min(max(box[0, m], zone_top), zone_bottom)] -= 1
-            changes[min(max(box[2, m], zone_top), zone_bottom)] += 1
-        top, bottom = min(top, zone_top), max(bottom, zone_bottom)
-    return top, bottom
+        lateral = (m - centre) / samples_per_lateral
+        enter, leave, light = _cast_box(goal, cos_goal, sin_goal, x, z, cos + lateral * sin, lateral * cos - sin)
+        if enter * work.near[m] < 1:
+            work.box[0, m] = _row_below(work.horizon[m] + drop / leave, height)
+            work.box[1, m] = _row_below(work.horizon[m] + drop / enter, height)
+            work.box[2, m] = _row_below(work.horizon[m] + CAMERA_HEIGHT / pixel / enter, height)
+            work.box[3, m] = np.int64(255 * light * (1 << _GREY_BITS))
+        else:
+            work.box[0, m] = work.box[1, m] = work.box[2, m] = height
+    return first, end
 
 
 @njit(forceinline=True)
-def _add(total, colours, changes, top, bottom):
-    """Add each row's colour to its total once for each sample that sees it, and clear `changes`."""
+def _find_reach(edges, reach):
+    for column in range(np.uint64(reach.shape[1])):
+        top, inner_top, inner_bottom, bottom = 1 << 30, 0, 1 << 30, 0
+        for k in range(_SAMPLES):
+            m = np.uint64(_SAMPLES) * column + np.uint64(k)
+            top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
+            inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
+        reach[0, column], reach[1, column], reach[2, column], reach[3, column] = top, inner_top, inner_bottom, bottom
+
+
+@njit(forceinline=True)
+def _find_spans(reach, spans):
+    width, height = reach.shape[1], spans.shape[1]
+    spans[0] = width
+    spans[1] = 0
+    for end in range(2):
+        ceiling, floor = 0, height  # all rows of either up to here have been met, going inwards from this end
+        for k in range(width):
+            column = width - 1 - k if end else k
+            while ceiling < reach[1, np.uint64(column)]:
+                spans[end, ceiling] = column + end
+                ceiling += 1
+            while floor > reach[2, np.uint64(column)]:
+                floor -= 1
+                spans[end, floor] = column + end
+
+
+@njit(forceinline=True)
+def _wrap(place):
+    """Return a place in 2**-32 repeats of a texture in 2**-64 repeats, less whole ones; negative ones wrap too."""
+    return np.uint64(np.int64(place)) << np.uint64(32)
+
+
+@njit(forceinline=True)
+def _look_up(strips, start, place, log_height):
+    """Return the colour at a place, 2**-64 repeats above the lowest colour of the strip that starts here.
+
+    The strip is 2 to the power of log_height colours long, two or more.
+    """
+    shift = np.uint64(64) - log_height
+    texel = start + (place >> shift)
+    share = place >> (shift - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
+    return (strips[texel] << np.uint64(_SHARE_BITS)) + (strips[texel + np.uint64(1)] - strips[texel]) * share
+
+
+@njit(forceinline=True)
+def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
+    """Draw ceiling and floor from the first to the last column of each row where they are in view."""
+    height, width = canvas.shape
+    for row in range(np.uint64(height)):
+        first, end = np.uint64(spans[0, row]), np.uint64(max(spans[0, row], spans[1, row]))
+        depth = ground.depth[row]
+        lateral = (first + 0.5 - width / 2) * pixel
+        across, up = ground.repeats[row, 0] * _FIXED, ground.repeats[row, 1] * _FIXED
+        log_width, log_height = ground.log_width[row], ground.log_height[row]
+        length = (np.uint64(1) << log_height) + np.uint64(1)
+        u, du = _wrap((x + depth * (cos + lateral * sin)) * across), _wrap(depth * pixel * sin * across)
+        v, dv = _wrap((z + depth * (lateral * cos - sin)) * up), _wrap(depth * pixel * cos * up)
+        for column in range(first, end):
+            start = ground.start[row, column] + (u >> np.uint64(64) - log_width) * length
+            canvas[row, column] = _look_up(ground.strips, start, v, log_height)
+            u += du
+            v += dv
+
+
+@njit(forceinline=True)
+def _log2(x):
+    """Return the binary logarithm of a positive number to within 0.01, without a call that keeps loops from vectors."""
+    bits = np.float32(x).view(np.int32)
+    mantissa = np.int32(bits & 0x7FFFFF | 0x3F800000).view(np.float32)
+    return (bits >> 23) - 127 + ((-1 / 3) * mantissa + 2) * mantissa - 5 / 3
+
+
+@njit(forceinline=True)
+def _plane(wall, pyramids):
+    """Return what `_place_on` needs to know of a wall."""
+    across, up = pyramids.repeats[wall.texture, 0] * _FIXED, pyramids.repeats[wall.texture, 1] * _FIXED
+    highest = (pyramids.levels[wall.texture, 0, 3] << 8) - 1  # where the texture is still two texels high
+    distance = abs(wall.distance)
+    return wall.near, wall.near_slope, distance, wall.across, wall.turn, wall.turn_slope, across, up, highest
+
+
+@njit(forceinline=True)
+def _place_on(plane, lateral, pixel, height):
+    """Say how a column sees a wall.
+
+    Returns:
+        the mip level in 256ths; the place in the texture from the left, that from the floor in row 0, and what it loses
+        from row to row, in 2**-32 repeats.
+    """
+    near, near_slope, distance, along, turn, turn_slope, across, up, highest = plane
+    # Beyond its end a wall's plane may be behind the centre of a pixel that sees the wall at its edge.
+    depth = 1 / max(near + near_slope * lateral, 1e-4)
+    # A pixel covers more of a wall that is seen at an angle.
+    texels = textures.TEXELS_PER_METRE * pixel * depth * max(1.0, depth / distance)
+    return (
+        min(max(np.int64(256 * _log2(texels)), 0), highest),
+        np.int64((along + depth * (turn + turn_slope * lateral)) * across),
+        np.int64((CAMERA_HEIGHT + (height - 1) / 2 * pixel * depth) * up),
+        np.int64(pixel * depth * up),
+    )
+
+
+@njit(forceinline=True)
+def _beside(u, log_width, log_height):
+    """Return where in a mip level the columns of texels left and right of a place begin, and the share of the right."""
+    x = (u >> (24 - log_width)) - 128  # 256ths; a texel has its colour at its centre
+    mask = (1 << log_width) - 1
+    return ((x >> 8) & mask) << log_height + 2, ((x >> 8) + 1 & mask) << log_height + 2, x & 255
+
+
+@njit(forceinline=True)
+def _part(texel, weight):
+    """Return a product that is known to fit in 16 bits; without saying so at each step it would be made in 64."""
+    return np.uint16(np.uint16(texel) * weight)
+
+
+@njit(forceinline=True)
+def _blend(texels, levels, texture, level, light, u, low, high, strip, channels):
+    """Write a wall's column at a place u and a mip level (256ths) to `strip`, at least from low to high (2**-32).
+
+    Returns:
+        the binary logarithm of the height of the texture at this level.
+    """
+    fine, coarse = level >> 8, (level >> 8) + 1
+    log_height = levels[texture, fine, 3]
+    a, b, share_b = _beside(u, levels[texture, fine, 2], log_height)
+    c, d, share_d = _beside(u, levels[texture, coarse, 2], log_height)
+    a, b = np.uint64(levels[texture, fine, 0] + a), np.uint64(levels[texture, fine, 0] + b)
+    c, d = np.uint64(levels[texture, coarse, 1] + c), np.uint64(levels[texture, coarse, 1] + d)
+    share = level & 255
+    share_b, share_d = (256 - share) * share_b >> 8, share * share_d >> 8
+    weight_a, weight_b = np.uint16(256 - share - share_b), np.uint16(share_b)
+    weight_c, weight_d = np.uint16(share - share_d), np.uint16(share_d)
+    brightness = np.uint16(65536 * light + 0.5)
+    first, last = low >> (32 - log_height), (high >> (32 - log_height)) + 1
+    # Eight texels at a time, 32 bytes: products and sums fit in 16 bits, and one vector holds them all.
+    blocks = max(1, 1 << log_height >> 3)
+    for k in range(min((last >> 3) - (first >> 3) + 1, blocks)):
+        block = np.uint64(32 * ((first >> 3) + k & blocks - 1))
+        for i in range(32):
+            n = block + np.uint64(i)
+            fine_total = np.uint16(_part(texels[a + n], weight_a) + _part(texels[b + n], weight_b))
+            coarse_total = np.uint16(_part(texels[c + n], weight_c) + _part(texels[d + n], weight_d))
+            # From 256ths of a grey level to halves.
+            lit = np.uint16(np.uint16(fine_total + coarse_total) * brightness >> np.uint16(16))
+            channels[n] = np.uint16(lit + np.uint16(64)) >> np.uint16(7)
+    strip[np.uint64(1 << log_height)] = strip[0]
+    return np.uint64(log_height)
+
+
+@njit(forceinline=True)
+def _seen_by(edges, zone, first, end, row):
+    """Return how many of some samples see in a row what begins at the edges of a zone and ends at the next zone's."""
     samples = 0
-    for k in range(bottom - top):
-        row = np.uint64(top + k)
-        samples += changes[row]
-        changes[row] = 0
-        total[row] += samples * colours[k]
-    changes[bottom] = 0
+    for m in range(np.uint64(first), np.uint64(end)):
+        samples += (edges[zone, m] <= row) & (row < edges[zone + 1, m])
+    return samples
+
+
+@njit(forceinline=True)
+def _replace(total, old, new, samples):
+    """Let some of the four samples that make a total see a new colour instead of an old one."""
+    new, old = (new & ~_BELOW_QUARTERS) >> np.uint64(2), (old & ~_BELOW_QUARTERS) >> np.uint64(2)
+    return total + np.uint64(samples) * (new - old)
+
+
+@njit(forceinline=True)
+def _prepare(texels, levels, texture, light, on_wall, top, bottom, strip, channels):
+    """Blend the strip that a column sees from row top to bottom of a wall.
+
+    Returns:
+        the place in it in the first row and what it loses from row to row (2**-64 repeats), and its log_height.
+    """
+    level, u, v, dv = on_wall
+    v -= (1 << 31 - levels[texture, level >> 8, 3]) + top * dv  # from its lowest texel's middle on
+    low = v - (bottom - 1 - top) * dv
+    log_height = _blend(texels, levels, texture, level, light, u, low, v, strip, channels)
+    return np.uint64(v) << np.uint64(32), np.uint64(dv) << np.uint64(32), log_height
+
+
+@njit(forceinline=True)
+def _draw_wall(pyramids, wall, first, end, pixel, work):
+    """Draw columns first to end, which see one wall alone."""
+    canvas, edges, reach, on_wall = work.canvas, work.edges, work.reach, work.on_wall
+    strip, channels, texels, levels = work.strip, work.channels, pyramids.texels, pyramids.levels
+    texture, light = wall.texture, wall.light
+    height, width = canvas.shape
+    plane = _plane(wall, pyramids)
+    for k in range(np.uint64(first), np.uint64(end)):
+        lateral = (k + 0.5 - width / 2) * pixel
+        on_wall[0, k], on_wall[1, k], on_wall[2, k], on_wall[3, k] = _place_on(plane, lateral, pixel, height)
+    for k in range(np.uint64(first), np.uint64(end)):
+        top, inner_top, inner_bottom, bottom = reach[0, k], reach[1, k], reach[2, k], reach[3, k]
+        inner_top = min(inner_top, bottom)
+        inner_bottom = max(inner_top, inner_bottom)
+        on_column = on_wall[0, k], on_wall[1, k], on_wall[2, k], on_wall[3, k]
+        v, dv, log_height = _prepare(texels, levels, texture, light, on_column, top, bottom, strip, channels)
+        left, right = np.uint64(_SAMPLES) * k, np.uint64(_SAMPLES) * k + np.uint64(_SAMPLES)
+        for row in range(np.uint64(top), np.uint64(inner_top)):
+            colour = _look_up(strip, np.uint64(0), v, log_height)
+            canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
+            v -= dv
+        for row in range(np.uint64(inner_top), np.uint64(inner_bottom)):
+            canvas[row, k] = _look_up(strip, np.uint64(0), v, log_height)
+            v -= dv
+        for row in range(np.uint64(inner_bottom), np.uint64(bottom)):
+            colour = _look_up(strip, np.uint64(0), v, log_height)
+            canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
+            v -= dv
+
+
+@njit(forceinline=True)
+def _draw_seam(pyramids, walls, n, column, pixel, work):
+    """Draw a column in which wall n meets the next ones.
+
+    Returns:
+        the number of the wall on which the next column begins.
+    """
+    canvas, edges, behind = work.canvas, work.edges, work.behind
+    height, width = canvas.shape
+    k = np.uint64(column)
+    for row in range(np.uint64(height)):
+        # In quarters nothing is left over, where walls take all four samples, of what an earlier frame drew here.
+        behind[row] = canvas[row, k] = canvas[row, k] & ~_BELOW_QUARTERS
+    first, end = _SAMPLES * column, _SAMPLES * (column + 1)
+    while first < end:
+        wall = walls[n]
+        wall_end = min(wall.end, end)
+        top, inner_top, inner_bottom, bottom = height, 0, height, 0
+        for m in range(np.uint64(first), np.uint64(wall_end)):
+            top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
+            inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
+        on_wall = _place_on(_plane(wall, pyramids), (column + 0.5 - width / 2) * pixel, pixel, height)
+        v, dv, log_height = _prepare(
+            pyramids.texels, pyramids.levels, wall.texture, wall.light, on_wall, top, bottom, work.strip, work.channels
+        )
+        for row in range(np.uint64(top), np.uint64(bottom)):
+            colour = _look_up(work.strip, np.uint64(0), v, log_height)
+            all_see = inner_top <= row < inner_bottom
+            samples = wall_end - first if all_see else _seen_by(edges, 0, first, wall_end, row)
+            canvas[row, k] = _replace(canvas[row, k], behind[row], colour, samples)
+            v -= dv
+        n += wall.end <= end
+        first = wall_end
+    return n
+
+
+@njit(forceinline=True)
+def _draw_walls(pyramids, walls, pixel, work):
+    n = column = 0
+    while column < work.canvas.shape[1]:
+        end = walls[n].end // _SAMPLES
+        if column < end:
+            _draw_wall(pyramids, walls[n], column, end, pixel, work)
+            n += walls[n].end == _SAMPLES * end
+            column = end
+        else:
+            n = _draw_seam(pyramids, walls, n, column, pixel, work)
+            column += 1
+
+
+@njit(forceinline=True)
+def _draw_box(box, first, end, canvas):
+    """Draw the box where samples first to end see it: all in its side's colour, then its top over that."""
+    red = np.uint64(255 << _GREY_BITS)
+    for column in range(first // _SAMPLES, (end + _SAMPLES - 1) // _SAMPLES):
+        left, right = max(first, _SAMPLES * column), min(end, _SAMPLES * (column + 1))
+        side, top, bottom = np.uint64(0), len(canvas), 0
+        for m in range(left, right):
+            if box[0, m] < box[2, m]:
+                side, top, bottom = np.uint64(box[3, m]), min(top, box[0, m]), max(bottom, box[2, m])
+        for row in range(top, bottom):
+            on_top, on_side = _seen_by(box, 0, left, right, row), _seen_by(box, 1, left, right, row)
+            total = _replace(canvas[row, column], canvas[row, column], side, on_top + on_side)
+            canvas[row, column] = _replace(total, side, red, on_top)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _render_batch(open_, texture, goal, poses, texels, levels, repeats, walls, out):
+def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
     height, width = out.shape[1], out.shape[2]
     pixel = 2 * TAN_HALF_FOV / height  # side of a pixel, as a tangent
-    last_level = levels.shape[1] - 2
-    # Depth of ceiling and floor by row, and their mip level.
-    flat_depth = np.empty(height)
-    flat_level = np.empty((width, height), np.int64)
-    for row in range(height):
-        slope = (height / 2 - row - 0.5) * pixel
-        slope = slope if slope != 0 else 1e-6
-        flat_depth[row] = (WALL_HEIGHT - CAMERA_HEIGHT if slope > 0 else -CAMERA_HEIGHT) / slope
-        for column in range(width):
-            lateral = (column + 0.5 - width / 2) * pixel
-            # Along the ray a pixel covers 1 / slope times what it covers across it, always more.
-            texels_across = textures.TEXELS_PER_METRE * pixel * flat_depth[row] * np.sqrt(1 + lateral * lateral)
-            flat_level[column, row] = _level(texels_across / abs(slope), last_level)
-    near = np.empty(_SAMPLES * width)
-    edges = np.empty((4, _SAMPLES * width), np.int64)
-    edges[0] = 0
-    edges[3] = height
-    box = np.empty((4, _SAMPLES * width), np.int64)
-    # Of one column: sum over samples, colours of one surface, changes of the number of samples that see it.
-    total = np.full(height, textures.ROUNDING)
-    colours = np.empty(height, np.int64)
-    changes = np.zeros(height + 1, np.int64)
+    work = _make_work(height, width)
+    colours = work.canvas.reshape(-1)
+    frames = out.reshape(len(out), -1)
+    half = np.uint64(0x0001_0001_0001 << _GREY_BITS - 1)
     for b in range(len(poses)):
         x, z = poses[b, 0], poses[b, 1]
         cos, sin = np.cos(poses[b, 2]), np.sin(poses[b, 2])
-        _find_walls(open_[b], texture[b], x, z, cos, sin, pixel, height, walls, near, edges)
-        _find_box(goal[b], x, z, cos, sin, pixel, height, near, box)
-        n = 0
-        for column in range(width):
-            lateral = (column + 0.5 - width / 2) * pixel
-            dx, dz = cos + lateral * sin, lateral * cos - sin
-            first, end = _SAMPLES * column, _SAMPLES * (column + 1)
-
-            for zone, flat, light in ((_CEILING, textures.CEILING, _AMBIENT), (_FLOOR, textures.FLOOR, 1.0)):
-                top, bottom = _cover(edges, zone, box, first, end, changes)
-                weight = np.int64(light * textures.WEIGHT + 0.5)
-                u, du = x * repeats[flat, 0], dx * repeats[flat, 0]
-                v, dv = z * repeats[flat, 1], dz * repeats[flat, 1]
-                for k in range(bottom - top):
-                    row = np.uint64(top + k)
-                    row_u, row_v = np.int64(u + flat_depth[row] * du), np.int64(v + flat_depth[row] * dv)
-                    level = flat_level[column, row]
-                    colours[k] = _trilinear(texels, _mips(levels, flat, level), weight, level & 255, row_u, row_v)
-                _add(total, colours, changes, top, bottom)
-
-            while first < end:
-                wall = walls[n]
-                wall_end = min(wall.end, end)
-                top, bottom = _cover(edges, _WALL, box, first, wall_end, changes)
-                # Beyond its end a wall's plane may be behind the centre of a pixel that sees the wall at its edge.
-                depth = 1 / max(wall.near + wall.near_slope * lateral, 1e-6)
-                # A pixel covers more of a wall that is seen at an angle.
-                texels_across = textures.TEXELS_PER_METRE * pixel * depth * max(1.0, depth / abs(wall.distance))
-                level = _level(texels_across, last_level)
-                mips = _mips(levels, wall.texture, level)
-                weight = np.int64(wall.light * textures.WEIGHT + 0.5)
-                right = wall.across + depth * (wall.turn + wall.turn_slope * lateral)
-                up = CAMERA_HEIGHT + (height / 2 - 0.5 - top) * pixel * depth
-                u, v = np.int64(right * repeats[wall.texture, 0]), np.int64(up * repeats[wall.texture, 1])
-                dv = np.int64(pixel * depth * repeats[wall.texture, 1])
-                for k in range(bottom - top):
-                    colours[k] = _trilinear(texels, mips, weight, level & 255, u, v - k * dv)
-                _add(total, colours, changes, top, bottom)
-                n += wall.end <= end
-                first = wall_end
-
-            for m in range(_SAMPLES * column, end):
-                for row in range(box[0, m], box[2, m]):
-                    total[row] += 255 * textures.WEIGHT if row < box[1, m] else box[3, m]
-            for row in range(height):
-                for channel in range(3):
-                    out[b, row, column, channel] = total[row] >> (textures.CHANNEL_BITS * (channel + 1) - 8)
-                total[row] = textures.ROUNDING
+        _find_walls(open_[b], texture[b], x, z, cos, sin, pixel, walls, work)
+        box_first, box_end = _find_box(goal[b], x, z, cos, sin, pixel, work)
+        _find_reach(work.edges, work.reach)
+        _find_spans(work.reach, work.spans)
+        _draw_ground(ground, x, z, cos, sin, pixel, work.spans, work.canvas)
+        _draw_walls(pyramids, walls, pixel, work)
+        _draw_box(work.box, box_first, box_end, work.canvas)
+        for n in range(np.uint64(len(colours))):
+            colour = colours[n] + half
+            for channel in range(3):
+                shift = np.uint64(16 * channel + _GREY_BITS)
+                frames[b, np.uint64(3) * n + np.uint64(channel)] = colour >> shift
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

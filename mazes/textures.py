@@ -37,26 +37,23 @@ TEXTURES = (*WALL_TEXTURES, "floor_tiles_bw", "concrete_tiles")
 TEXELS_PER_METRE = 512
 """MiniWorld `TEX_DENSITY`."""
 
-CHANNEL_BITS = 21
-"""Bits that a colour channel takes in a packed texel. A weighted sum of packed texels is the packed weighted sum of
-each channel, at one multiplication a texel, while the weights sum to at most 4 `WEIGHT`."""
-WEIGHT = 1 << (CHANNEL_BITS - 10)
-"""The weight of one of the four samples of a pixel at full brightness."""
-ROUNDING = sum(2 * WEIGHT << CHANNEL_BITS * channel for channel in range(3))
-"""Half a grey level of four samples, in each channel."""
+LARGEST_SIDE = 1024
+"""No texture is higher, in texels."""
+SLACK = 32
+"""Bytes that may be read from the beginning of any column of texels, however short it is."""
 
 
 class Pyramids(NamedTuple):
-    """All mip pyramids, packed one after the other."""
+    """All mip pyramids, one after the other."""
 
     texels: np.ndarray
-    """int64 [texels]: red, green and blue in `CHANNEL_BITS` bits each from the lowest up. A level is stored by columns
-    from left to right, each from bottom to top: walls are drawn by column."""
+    """uint8 [4 texels]: red, green, blue and 0 of each. A level is stored by columns from left to right, each from
+    bottom to top: walls are drawn by column."""
     levels: np.ndarray
-    """int64 [textures, levels, 3]: where a level begins, and the binary logarithms of its width and height; the last
-    level is repeated."""
+    """int64 [textures, levels, 4]: where a level begins, where its copy begins that is stretched to the height of the
+    level below, and the binary logarithms of its width and height; the last level is repeated."""
     repeats: np.ndarray
-    """float64 [textures, 2]: repeats of the texture per metre, across and up, in units of 2**-32 repeats."""
+    """float64 [textures, 2]: repeats of the texture per metre, across and up."""
 
 
 @cache
@@ -74,24 +71,30 @@ def load() -> Pyramids:
     pyramids = [_pyramid(image) for image in images]
     # One level more than the largest has, so that there always is a next one to mix with.
     depth = max(len(pyramid) for pyramid in pyramids) + 1
-    texels = np.empty(sum(level.shape[0] * level.shape[1] for pyramid in pyramids for level in pyramid), np.int64)
-    levels = np.zeros((len(TEXTURES), depth, 3), np.int64)
-    offset = 0
+    levels = np.zeros((len(TEXTURES), depth, 4), np.int64)
+    parts: list[np.ndarray] = []
+    size = 0
     for texture, pyramid in enumerate(pyramids):
         for level, image in enumerate(pyramid):
             width, height = image.shape[:2]
-            levels[texture, level:] = offset, width.bit_length() - 1, height.bit_length() - 1
-            _pack(image.reshape(-1, 3), texels[offset : offset + width * height])
-            offset += width * height
-    repeats = np.array([[TEXELS_PER_METRE / side * 2.0**32 for side in image.shape[:2]] for image in images])
-    return Pyramids(texels, levels, repeats)
+            is_lower = level > 0 and height < pyramid[level - 1].shape[1]
+            stretched = size + image.size if is_lower else size
+            levels[texture, level:] = size, stretched, width.bit_length() - 1, height.bit_length() - 1
+            for part in (image, _double(image)) if is_lower else (image,):
+                parts.append(part.reshape(-1))
+                size += part.size
+        levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level, one texel
+    parts.append(np.zeros(SLACK, np.uint8))
+    repeats = np.array([[TEXELS_PER_METRE / side for side in image.shape[:2]] for image in images])
+    return Pyramids(np.concatenate(parts), levels, repeats)
 
 
-@njit(nogil=True, cache=True)
-def _pack(channels, texels):
-    for i in range(len(texels)):
-        red, green, blue = np.int64(channels[i, 0]), np.int64(channels[i, 1]), np.int64(channels[i, 2])
-        texels[i] = red | green << CHANNEL_BITS | blue << (2 * CHANNEL_BITS)
+def _double(image: np.ndarray) -> np.ndarray:
+    """Return the colours of a level [width, height, 4] at the middles of the texels of the level below."""
+    image = image.astype(np.uint16)
+    lower, upper = np.roll(image, 1, axis=1), np.roll(image, -1, axis=1)
+    doubled = np.stack([3 * image + lower, 3 * image + upper], axis=2) + 2 >> 2
+    return doubled.reshape(len(image), -1, image.shape[2]).astype(np.uint8)
 
 
 def _read(path: Path) -> np.ndarray:
@@ -106,18 +109,20 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
-    """Return the mip levels of an image uint8 [width, height, 3], as Mesa's glGenerateMipmap makes them.
+    """Return the mip levels of an image uint8 [width, height, 3] as Mesa's glGenerateMipmap makes them.
 
-    Only then are sides that are no power of two stretched to the next, which lets the renderer wrap around with a mask.
+    Only then are sides that are no power of two stretched to the next, which lets the renderer wrap around with a mask,
+    and a fourth channel of zeros is added.
     """
     width, height = (1 << (side - 1).bit_length() for side in image.shape[:2])
     levels = [image]
     while max(levels[-1].shape[:2]) > 1:
         levels.append(_halve(_halve(levels[-1], axis=0), axis=1))  # across first: both are rounded
-    return [
+    stretched = [
         np.asarray(Image.fromarray(level).resize((max(1, height >> k), max(1, width >> k)), Image.Resampling.BILINEAR))
         for k, level in enumerate(levels)
     ]
+    return [np.pad(level, ((0, 0), (0, 0), (0, 1))) for level in stretched]
 
 
 def _halve(image: np.ndarray, axis: int) -> np.ndarray:
@@ -128,3 +133,42 @@ def _halve(image: np.ndarray, axis: int) -> np.ndarray:
     share = (centres - low).reshape((-1, 1, 1) if axis == 0 else (-1, 1))
     below, above = image.take(low, axis), image.take(np.minimum(low + 1, side - 1), axis)
     return np.floor(below * (1 - share) + above * share + 0.5).astype(np.uint8)
+
+
+@njit(cache=True)
+def bake(pyramids, texture, level, light, log_width, log_height):
+    """Return a texture under some light at a fractional mip level, resampled to 2**log_width strips of 2**log_height.
+
+    A strip is a column from bottom to top, uint64 [2**log_height + 1]: half grey levels of red, green and blue in 16
+    bits each from the lowest up. The lowest colour comes again after the highest, to be blended with it.
+    """
+    width, height = 1 << log_width, 1 << log_height
+    strips = np.zeros((width, height + 1), np.uint64)
+    for column in range(width):
+        for row in range(height + 1):
+            u, v = (column + 0.5) / width, row / height
+            for channel in range(3):
+                grey = light * _trilinear(pyramids, texture, level, u, v, channel)
+                strips[column, row] |= np.uint64(2 * grey + 0.5) << np.uint64(16 * channel)
+    return strips.reshape(-1)
+
+
+@njit
+def _trilinear(pyramids, texture, level, u, v, channel):
+    low = int(level)
+    finer = _bilinear(pyramids, texture, low, u, v, channel)
+    return finer + (level - low) * (_bilinear(pyramids, texture, low + 1, u, v, channel) - finer)
+
+
+@njit
+def _bilinear(pyramids, texture, level, u, v, channel):
+    """Return a channel of a mip level's colour at u repeats from the left and v from the bottom, as OpenGL does."""
+    offset, _, log_width, log_height = pyramids.levels[texture, level]
+    x, y = u * (1 << log_width) - 0.5, v * (1 << log_height) - 0.5
+    i, j = int(np.floor(x)), int(np.floor(y))
+    total = 0.0
+    for column, across in ((i, i + 1 - x), (i + 1, x - i)):
+        for row, along in ((j, j + 1 - y), (j + 1, y - j)):
+            texel = (column % (1 << log_width) << log_height) + row % (1 << log_height)
+            total += across * along * pyramids.texels[offset + 4 * texel + channel]
+    return total

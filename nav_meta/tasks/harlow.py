@@ -43,6 +43,8 @@ _CODE = 10
 _SAMPLES = 8
 """A pixel is the mean of 8 x 8 samples."""
 _SHIFT = 6
+_CHANNEL_BITS = 21
+"""Bits of a colour channel in a packed texel."""
 _WEIGHT_BITS = 7
 _WEIGHT = (1 << _WEIGHT_BITS) - 1
 
@@ -238,7 +240,7 @@ def _texels(which: str, side: int) -> np.ndarray:
 
 def _pack(colours: np.ndarray) -> np.ndarray:
     """Return colours [..., 3] as int64 [...]; a weighted sum of packed colours is the packed weighted sum."""
-    return colours.astype(np.int64) @ (1 << textures.CHANNEL_BITS * np.arange(3))
+    return colours.astype(np.int64) @ (1 << _CHANNEL_BITS * np.arange(3))
 
 
 @cache
@@ -351,5 +353,5 @@ def _draw(heading, marked, shown, hung, texels, room, spans, pixels, grounds, st
                     total += np.int64(part & _WEIGHT) * picture[part >> _WEIGHT_BITS]
                 pixel = pixels[n]
                 frame[pixel, 0] = total >> _SHIFT
-                frame[pixel, 1] = total >> (textures.CHANNEL_BITS + _SHIFT)
-                frame[pixel, 2] = total >> (2 * textures.CHANNEL_BITS + _SHIFT)
+                frame[pixel, 1] = total >> (_CHANNEL_BITS + _SHIFT)
+                frame[pixel, 2] = total >> (2 * _CHANNEL_BITS + _SHIFT)
