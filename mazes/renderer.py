@@ -55,6 +55,8 @@ _SHARE_BITS = 7
 """Between two texels of a strip there are 2 to this power places."""
 _GREY_BITS = _SHARE_BITS + 1
 """Binary digits of a packed colour in a picture that are less than a grey level."""
+_HALF_GREYS = np.uint64(0x01FF_01FF_01FF)
+"""The bits of a packed colour of a strip."""
 _BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
 """The bits of a packed colour that are lost when it is divided by four, one part for each sample."""
 
@@ -75,7 +77,7 @@ _WALL_IN_VIEW = np.dtype(
 )
 
 
-_LEVEL_STEPS = 8
+_LEVEL_STEPS = 4
 """Ceiling and floor are baked at mip levels this many to an octave."""
 _FIXED = 2.0**32
 """Places in a texture are counted in 2**-32 repeats, and then in 2**-64, so that whole repeats drop out by overflow."""
@@ -113,9 +115,9 @@ class _Ground(NamedTuple):
     start: np.ndarray
     """uint64 [height, width]: where the mip level of a pixel begins."""
     log_width: np.ndarray
-    """uint64 [height]: binary logarithm of the number of strips of the row's mip levels."""
+    """uint64 [height]: binary logarithm of the number of strips of the row's mip levels, the last one not counted."""
     log_height: np.ndarray
-    """uint64 [height]: that of their length."""
+    """uint64 [height]: that of their length, the last colour not counted."""
     depth: np.ndarray
     """float64 [height]: metres."""
     repeats: np.ndarray
@@ -147,10 +149,8 @@ def _ground(height: int, width: int) -> _Ground:
         texels = textures.TEXELS_PER_METRE * pixel * depth[row] * np.sqrt(1 + lateral**2) / abs(slope)
         last = pyramids.levels.shape[1] - 2
         levels = np.rint(_LEVEL_STEPS * np.clip(np.log2(texels), 0, last)).astype(int)
-        # Twice as high as the texture at this level: blending up a strip is exact then for the next level too. Between
-        # strips nothing is blended; they lie close, as far as memory allows.
-        log_height = 1 + int(pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 3])
-        log_width = max(log_height, min(log_height + 3, 9))
+        # Twice as wide and high as the texture at this level: blending is exact then for the next level too.
+        log_width, log_height = 1 + pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 2:]
         logarithms[:, row] = log_width, log_height
         for level in np.unique(levels):
             key = (texture[row], level, log_width, log_height)
@@ -413,6 +413,18 @@ def _look_up(strips, start, place, log_height):
 
 
 @njit(forceinline=True)
+def _look_between(strips, start, u, v, log_width, log_height):
+    """Return the colour at a place in the strips of a texture that start here, blended both ways."""
+    shift = np.uint64(64) - log_width
+    start += (u >> shift) * ((np.uint64(1) << log_height) + np.uint64(1))
+    left = _look_up(strips, start, v, log_height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    start += (np.uint64(1) << log_height) + np.uint64(1)
+    right = _look_up(strips, start, v, log_height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    share = u >> (shift - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
+    return (left << np.uint64(_SHARE_BITS)) + (right - left) * share
+
+
+@njit(forceinline=True)
 def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
     """Draw ceiling and floor from the first to the last column of each row where they are in view."""
     height, width = canvas.shape
@@ -422,12 +434,10 @@ def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
         lateral = (first + 0.5 - width / 2) * pixel
         across, up = ground.repeats[row, 0] * _FIXED, ground.repeats[row, 1] * _FIXED
         log_width, log_height = ground.log_width[row], ground.log_height[row]
-        length = (np.uint64(1) << log_height) + np.uint64(1)
         u, du = _wrap((x + depth * (cos + lateral * sin)) * across), _wrap(depth * pixel * sin * across)
         v, dv = _wrap((z + depth * (lateral * cos - sin)) * up), _wrap(depth * pixel * cos * up)
         for column in range(first, end):
-            start = ground.start[row, column] + (u >> np.uint64(64) - log_width) * length
-            canvas[row, column] = _look_up(ground.strips, start, v, log_height)
+            canvas[row, column] = _look_between(ground.strips, ground.start[row, column], u, v, log_width, log_height)
             u += du
             v += dv
 
@@ -503,11 +513,11 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
     weight_c, weight_d = np.uint16(share - share_d), np.uint16(share_d)
     brightness = np.uint16(65536 * light + 0.5)
     first, last = low >> (32 - log_height), (high >> (32 - log_height)) + 1
-    # Eight texels at a time, 32 bytes: products and sums fit in 16 bits, and one vector holds them all.
-    blocks = max(1, 1 << log_height >> 3)
-    for k in range(min((last >> 3) - (first >> 3) + 1, blocks)):
-        block = np.uint64(32 * ((first >> 3) + k & blocks - 1))
-        for i in range(32):
+    # Sixteen texels at a time, 64 bytes, a number of turns that compilers make vectors of; sums fit in 16 bits.
+    blocks = max(1, 1 << log_height >> 4)
+    for k in range(min((last >> 4) - (first >> 4) + 1, blocks)):
+        block = np.uint64(64 * ((first >> 4) + k & blocks - 1))
+        for i in range(64):
             n = block + np.uint64(i)
             fine_total = np.uint16(_part(texels[a + n], weight_a) + _part(texels[b + n], weight_b))
             coarse_total = np.uint16(_part(texels[c + n], weight_c) + _part(texels[d + n], weight_d))

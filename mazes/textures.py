@@ -39,7 +39,7 @@ TEXELS_PER_METRE = 512
 
 LARGEST_SIDE = 1024
 """No texture is higher, in texels."""
-SLACK = 32
+SLACK = 64
 """Bytes that may be read from the beginning of any column of texels, however short it is."""
 
 
@@ -140,15 +140,15 @@ def bake(pyramids, texture, level, light, log_width, log_height):
     """Return a texture under some light at a fractional mip level, resampled to 2**log_width strips of 2**log_height.
 
     A strip is a column from bottom to top, uint64 [2**log_height + 1]: half grey levels of red, green and blue in 16
-    bits each from the lowest up. The lowest colour comes again after the highest, to be blended with it.
+    bits each from the lowest up. To be blended with, the lowest colour comes again after the highest, and the first
+    strip after the last.
     """
     width, height = 1 << log_width, 1 << log_height
-    strips = np.zeros((width, height + 1), np.uint64)
-    for column in range(width):
+    strips = np.zeros((width + 1, height + 1), np.uint64)
+    for column in range(width + 1):
         for row in range(height + 1):
-            u, v = (column + 0.5) / width, row / height
             for channel in range(3):
-                grey = light * _trilinear(pyramids, texture, level, u, v, channel)
+                grey = light * _trilinear(pyramids, texture, level, column / width, row / height, channel)
                 strips[column, row] |= np.uint64(2 * grey + 0.5) << np.uint64(16 * channel)
     return strips.reshape(-1)
 
