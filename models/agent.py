@@ -86,37 +86,33 @@ class Encoder(nn.Module):
         """
         super().__init__()
         self.features = features or observation_shape[0]
-        if len(observation_shape) == 1:
-            self.layers = (
-                nn.Sequential(nn.Linear(observation_shape[0], features), nn.ReLU()) if features else nn.Identity()
-            )
+        self.pictures = len(observation_shape) == 3
+        if not self.pictures:
+            self.linear = nn.Linear(observation_shape[0], features) if features else None
             return
         if not features:
             raise ValueError("features must be at least 1 for pictures, not 0")
         height, width, colours = observation_shape
         (kernel1, stride1), (kernel2, stride2) = ((8, 4), (4, 2)) if height >= 60 else ((5, 3), (3, 2))
         rows, columns = (((side - kernel1) // stride1 + 1 - kernel2) // stride2 + 1 for side in (height, width))
-        self.layers = nn.Sequential(
-            nn.Conv2d(colours, channels[0], kernel1, stride1),
-            nn.ReLU(),
-            nn.Conv2d(channels[0], channels[1], kernel2, stride2),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(rows * columns * channels[1], features),
-            nn.ReLU(),
-        )
+        self.conv1 = nn.Conv2d(colours, channels[0], kernel1, stride1)
+        self.conv2 = nn.Conv2d(channels[0], channels[1], kernel2, stride2)
+        self.linear = nn.Linear(rows * columns * channels[1], features)
 
     def forward(self, observation: Tensor) -> Tensor:
         """Encode N observations."""
-        if observation.ndim == 4:
-            dtype = (
-                torch.get_autocast_dtype(observation.device.type)
-                if torch.is_autocast_enabled(observation.device.type)
-                else torch.float32
-            )
-            # Height, width, colour in memory, which torch calls channels_last: no copy is made.
-            observation = observation.permute(0, 3, 1, 2).to(dtype).div_(255)
-        return self.layers(observation)
+        if self.linear is None:
+            return observation
+        if not self.pictures:
+            return torch.relu(self.linear(observation))
+        device = observation.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        # Height, width, colour in memory, which torch calls channels_last, all the way to the features: nothing is
+        # copied. Bytes are exact in bfloat16, so the weights are scaled and not the many pixels.
+        x = observation.permute(0, 3, 1, 2).to(dtype)
+        x = torch.relu(functional.conv2d(x, self.conv1.weight / 255, self.conv1.bias, self.conv1.stride))
+        x = torch.relu(self.conv2(x))
+        return torch.relu(self.linear(x.permute(0, 2, 3, 1).flatten(1)))
 
 
 class LSTM(nn.LSTM):

@@ -11,8 +11,7 @@ from mazes import reference
 from mazes.environment import MazeEnvironment
 from mazes.layout import generate
 from nav_meta.config import RunConfig
-from nav_meta.learner import Learner
-from nav_meta.training import make_tasks
+from nav_meta.training import make_learner
 
 _ROUNDS = 5
 """Rivals take turns this many times, and medians are compared: other programs disturb both alike."""
@@ -83,7 +82,7 @@ def training(config: RunConfig, updates: int = 8) -> dict[str, float]:
 
     Medians over `updates`.
     """
-    learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
+    learner = make_learner(config)
     learner.update()  # compiles kernels and warms caches
     rows = [learner.update() for _ in range(updates)]
     figures = {

@@ -80,7 +80,7 @@ class LearnerConfig:
 
 
 def processors() -> int:
-    """Return 1, 2 or 4, which split the environments evenly; a thread with fewer than 32 of them is hardly worth it."""
+    """Return 1, 2 or 4, which split the environments evenly; fewer than 32 are hardly worth a process."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 1 << min(count, 4).bit_length() - 1
 
@@ -104,7 +104,7 @@ class RunConfig:
     seed: int = 0
     """Of weights, mazes and actions."""
     workers: int = field(default_factory=processors)
-    """Threads, each with its share of the environments; gradients are averaged."""
+    """Processes, each with its share of the environments; gradients are averaged."""
     evaluate_every: int = 3_000_000
     """Steps between two evaluations on validation mazes."""
     evaluation_mazes: int = 128

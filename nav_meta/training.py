@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -35,23 +36,24 @@ _MAZES_PER_SEED = 1 << 40
 """Training mazes are used once each; runs of different seeds draw from different ranges."""
 
 
-def make_tasks(config: RunConfig) -> list[MazeEnvironment]:
-    """Return each worker's mazes, staggered by whole rollouts so that episodes end at different updates."""
+def make_task(config: RunConfig, worker: int) -> MazeEnvironment:
+    """Return a worker's mazes, staggered by whole rollouts so that episodes end at different updates."""
     learner = config.learner
     batch = learner.environments // config.workers
-    rollouts = learner.episode // learner.rollout
 
-    def make(worker: int) -> MazeEnvironment:
-        def maze_seed(row: int, episode: int) -> int:
-            index = config.seed * _MAZES_PER_SEED + episode * learner.environments + worker * batch + row
-            return int(split_seeds("train", index, 1)[0])
+    def maze_seed(row: int, episode: int) -> int:
+        index = config.seed * _MAZES_PER_SEED + episode * learner.environments + worker * batch + row
+        return int(split_seeds("train", index, 1)[0])
 
-        return MazeEnvironment(
-            config.maze, batch, height=config.height, width=config.width, seeds=maze_seed, shaping=learner.shaping,
-            episode_steps=learner.episode, phases=np.arange(batch) % rollouts * learner.rollout,
-        )  # fmt: skip
+    return MazeEnvironment(
+        config.maze, batch, height=config.height, width=config.width, seeds=maze_seed, shaping=learner.shaping,
+        episode_steps=learner.episode, phases=np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
+    )  # fmt: skip
 
-    return [make(worker) for worker in range(config.workers)]
+
+def make_learner(config: RunConfig) -> Learner:
+    """Return what trains the run's agent."""
+    return Learner(config.learner, config.agent, partial(make_task, config), config.workers, config.steps, config.seed)
 
 
 class Stop:
@@ -110,7 +112,7 @@ def train(
     """
     others = [load_agent(path) for path in compare]
     tracker = Tracker(folder, asdict(config), wandb)
-    learner = Learner(config.learner, config.agent, make_tasks(config), config.steps, config.seed)
+    learner = make_learner(config)
     command = f"python scripts/train_nav.py --resume {folder}"
     figures = None
     if run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command):
@@ -175,7 +177,7 @@ def run(
             record.truncate_after(learner.step)
             progress.message(f"continuing {folder} from {path.name}")
         else:
-            progress.message(f"training in {folder} on {config.workers} threads; evaluating the untrained agent")
+            progress.message(f"training in {folder} with {config.workers} workers; evaluating the untrained agent")
             record.write(0, evaluate())
             save()
         while learner.step < config.steps and not stop.asked:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,8 @@ def test_the_learner_takes_it(experiment):
     """One update as trained, but with few environments; then the agent plays."""
     training = experiment.training
     learner_config = training.learner
-    tasks = [experiment.make_task(learner_config.minibatches, seed) for seed in range(2)]
-    learner = Learner(learner_config, training.agent, tasks, 1, 0)
+    make_task = partial(experiment.make_task, learner_config.minibatches)
+    learner = Learner(learner_config, training.agent, make_task, 1, 1, 0)
     metrics = learner.update()
     assert all(np.isfinite(value) for key, value in metrics.items() if key.startswith("loss/"))
     played = experiment.play(of_agent(learner.agent, learner.precision), episodes=EPISODES)

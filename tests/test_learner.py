@@ -1,13 +1,21 @@
 """The learner: it learns, it is exact, it counts, and it stops before a step that is not finite."""
 
+import copy
+import multiprocessing
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
+from mazes.environment import TimeStep
 from models.agent import AgentConfig
 from nav_meta.config import LearnerConfig
+from nav_meta.errors import UserError
 from nav_meta.learner import Diverged, Learner
 from nav_meta.tasks.recall import Recall
+from nav_meta.worker import Rollout, Worker
 
 SMALL = AgentConfig(features=32, reward_units=16, units=32)
 CONFIG = LearnerConfig(
@@ -16,11 +24,14 @@ CONFIG = LearnerConfig(
 
 
 def make(
-    agent: AgentConfig = SMALL, updates: int = 60, seed: int = 0, workers: int = 2, config: LearnerConfig = CONFIG
+    agent: AgentConfig = SMALL, updates: int = 60, workers: int = 1, config: LearnerConfig = CONFIG, task: type = Recall
 ) -> Learner:
-    batch = config.environments // workers
-    tasks = [Recall(batch, seed=seed * 10 + i) for i in range(workers)]
-    return Learner(config, agent, tasks, config.environments * config.rollout * updates, seed)
+    make_task = partial(_make_task, task, config.environments // workers)
+    return Learner(config, agent, make_task, workers, config.environments * config.rollout * updates, 0)
+
+
+def _make_task(task: type, batch: int, worker: int) -> Recall:
+    return task(batch, seed=worker)
 
 
 def weights(learner: Learner) -> list[torch.Tensor]:
@@ -50,11 +61,11 @@ def test_a2c_learns_too() -> None:
 
 
 def test_a_restored_learner_goes_on_bit_for_bit() -> None:
-    straight, stopped = make(), make()
+    straight, stopped = make(workers=2), make(workers=2)
     for _ in range(3):
         straight.update()
         stopped.update()
-    resumed = make()
+    resumed = make(workers=2)
     resumed.update()
     resumed.restore(stopped.state())
     for _ in range(3):
@@ -67,40 +78,92 @@ def test_a_restored_learner_goes_on_bit_for_bit() -> None:
 
 
 def test_the_average_of_two_workers_gradients_is_the_gradient_of_their_union() -> None:
-    whole, halves = make(workers=1), make(workers=2)
-    rollouts = [worker.collect(8, torch.float32)[0] for worker in halves.workers]
-    joined = [
-        torch.cat(fields, 1) if fields[0].ndim > 1 else torch.cat(fields)
-        for fields in zip(*(r._replace(state=r.first) for r in rollouts), strict=True)
-    ]
-    union = (
-        rollouts[0]
-        .__class__(*joined)
-        ._replace(state=tuple(torch.cat(part) for part in zip(*(r.state for r in rollouts), strict=True)))
+    agent = make().agent
+    one, two, both = (Worker(agent, Recall(batch, seed=batch), CONFIG, seed) for seed, batch in enumerate((32, 32, 64)))
+    one.collect()
+    two.collect()
+    both.rollout = _join(one.rollout, two.rollout)
+    both.advantages = torch.cat([one.advantages, two.advantages], 1)
+    gradients = []
+    for worker, rows in ((one, 32), (two, 32), (both, 64)):
+        worker.gradient(np.arange(rows), 0.01, 0.1, 0.9)
+        gradients.append([parameter.grad.clone() for parameter in agent.parameters() if parameter.grad is not None])
+    for first, second, union in zip(*gradients, strict=True):
+        torch.testing.assert_close((first + second) / 2, union, atol=1e-6, rtol=1e-4)
+
+
+def _join(one: Rollout, two: Rollout) -> Rollout:
+    return Rollout(
+        *(
+            tuple(torch.cat(parts) for parts in zip(a, b, strict=True))
+            if isinstance(a, tuple)
+            else torch.cat([a, b], int(a.ndim > 1))
+            for a, b in zip(one, two, strict=True)
+        )
     )
-    whole.agent.load_state_dict(halves.agent.state_dict())
-    everyone = torch.arange(32)
-    for worker, rollout in zip(halves.workers, rollouts, strict=True):
-        halves._gradient(worker.agent, rollout, rollout.reward, rollout.reward, everyone, 0.01)
-    whole._gradient(whole.workers[0].agent, union, union.reward, union.reward, torch.arange(64), 0.01)
-    for mean, parameter in zip(
-        zip(*(worker.agent.parameters() for worker in halves.workers), strict=True),
-        whole.workers[0].agent.parameters(),
-        strict=True,
-    ):
-        if parameter.grad is not None:
-            torch.testing.assert_close((mean[0].grad + mean[1].grad) / 2, parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_second_process_finds_its_own_gradients() -> None:
+    """Two workers make the step that one of both their environments makes."""
+    learner = make(workers=2, config=replace(CONFIG, minibatches=1, passes=1))
+    before = weights(learner)
+    first = Worker(copy.deepcopy(learner.agent), Recall(32, seed=0), CONFIG, 0)
+    second = Worker(first.agent, Recall(32, seed=1), CONFIG, 1)
+    collected = [first.collect(), second.collect()]
+    learner.update()
+    assert not all(torch.equal(one, two) for one, two in zip(before, weights(learner), strict=True))
+    advantages = np.concatenate([own.advantage for own in collected], 1)
+    expected = []
+    for worker in (first, second):
+        worker.gradient(np.arange(32), CONFIG.entropy, float(advantages.mean()), float(advantages.std(ddof=1)))
+        expected.append([parameter.grad.clone() for parameter in first.agent.parameters()])
+    for parameter in first.agent.parameters():
+        parameter.grad = None
+    for parameter, *gradients in zip(first.agent.parameters(), *expected, strict=True):
+        parameter.grad = sum(gradients) / 2
+    norm = torch.nn.utils.clip_grad_norm_(first.agent.parameters(), CONFIG.max_gradient_norm)
+    assert norm > 0
+    for found, wanted in zip(learner.agent.parameters(), first.agent.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_dead_process_is_told_in_one_sentence() -> None:
+    learner = make(workers=2)
+    learner.update()
+    for process in multiprocessing.active_children():
+        process.kill()
+    with pytest.raises(UserError, match="worker's process has died"):
+        learner.update()
+
+
+def test_an_error_in_another_process_keeps_its_traceback() -> None:
+    learner = make(workers=2, task=Broken)
+    with pytest.raises(RuntimeError, match="a fault of the second"):
+        learner.update()
+
+
+class Broken(Recall):
+    """Fails in the second worker's process."""
+
+    def step(self, actions: np.ndarray) -> None:
+        if multiprocessing.parent_process() is not None:
+            raise ValueError("a fault of the second")
+        super().step(actions)
+
+
+class Unpayable(Recall):
+    """Pays NaN from the second rollout on."""
+
+    def time_step(self, out: np.ndarray | None = None) -> TimeStep:
+        moment = super().time_step(out)
+        self.moments = getattr(self, "moments", 0) + 1
+        return moment._replace(prev_reward=moment.prev_reward * np.nan) if self.moments > 9 else moment
 
 
 def test_stops_before_a_step_that_is_not_finite() -> None:
-    learner = make()
+    learner = make(task=Unpayable)
     learner.update()
     before = weights(learner)
-    for worker in learner.workers:
-        collect = worker.collect
-        worker.collect = lambda steps, precision, collect=collect: (  # type: ignore[method-assign]
-            (lambda pair: (pair[0]._replace(reward=pair[0].reward * float("nan")), pair[1]))(collect(steps, precision))
-        )
     with pytest.raises(Diverged, match="diverged at step"):
         learner.update()
     assert all(torch.equal(one, two) for one, two in zip(before, weights(learner), strict=True))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
@@ -115,7 +116,9 @@ def train(job: Job, wandb: str = "auto", label: str = "") -> bool:
     experiment = EXPERIMENTS[config.task]
     resume = (folder / CONFIG).exists()
     tracker = Tracker(folder, asdict(config), wandb)
-    learner = Learner(config.learner, config.agent, _make_tasks(experiment, config), config.steps, config.seed)
+    learner = Learner(
+        config.learner, config.agent, partial(_make_task, config), config.workers, config.steps, config.seed
+    )
     policy = evaluation.of_agent(learner.agent, learner.precision)
 
     def test(episodes: int, seed: int) -> Played:
@@ -268,11 +271,10 @@ def _train_apart(jobs: Sequence[Job], taken: Synchronized, done: SimpleQueue, wa
     sys.exit(exit_on_user_error(work))
 
 
-def _make_tasks(experiment: Experiment, config: TaskConfig) -> list[EpisodicTask]:
+def _make_task(config: TaskConfig, worker: int) -> EpisodicTask:
     learner = config.learner
     batch = learner.environments // config.workers
     phases = np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout
-    return [
-        experiment.make_task(batch, config.seed * 1000 + worker, phases=phases, show_reward=config.agent.see_reward)
-        for worker in range(config.workers)
-    ]
+    return EXPERIMENTS[config.task].make_task(
+        batch, config.seed * 1000 + worker, phases=phases, show_reward=config.agent.see_reward
+    )

@@ -1,4 +1,4 @@
-"""Collecting experience: a worker owns some environments and the agent's memory of them, and acts T steps at a time."""
+"""A worker owns some environments and the agent's memory of them: it acts T steps at a time, then finds gradients."""
 
 import time
 from typing import NamedTuple
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from models.agent import Agent, State
-from nav_meta.checkpoint import pack_array, unpack_array
+from nav_meta import losses
+from nav_meta.config import LearnerConfig
 from nav_meta.tasks import Task
 
 
@@ -52,19 +53,48 @@ class Tally(NamedTuple):
     seconds_act: float
 
 
-class Worker:
-    """One thread's share of the environments."""
+class Collected(NamedTuple):
+    """What the learner is told of a rollout; the worker keeps the rest."""
 
-    def __init__(self, agent: Agent, task: Task, seed: int) -> None:
-        """Begin with empty memory; `seed` is that of the actions drawn."""
+    advantage: np.ndarray
+    """float32 [T, B], not normalised."""
+    value: np.ndarray
+    """float32 [T, B]."""
+    tally: Tally
+
+
+class Worker:
+    """One processor's share of the environments."""
+
+    def __init__(self, agent: Agent, task: Task, config: LearnerConfig, seed: int) -> None:
+        """Begin with empty memory.
+
+        Args:
+            agent: whose weights are read at every call, and never written.
+            task: environments.
+            config: how to learn.
+            seed: of the actions drawn.
+        """
+        torch.set_num_threads(1)
         self.agent = agent
         self.task = task
+        self.config = config
+        self.precision = precision_of(config)
         self.generator = torch.Generator().manual_seed(seed)
         self.memory = agent.initial_state(task.batch)
 
-    def collect(self, steps: int, precision: torch.dtype) -> tuple[Rollout, Tally]:
+    def collect(self) -> Collected:
+        """Act for a rollout's steps in all environments, and keep it until the next."""
+        config = self.config
+        self.rollout, tally = rollout, _ = self.act(config.rollout)
+        self.advantages = losses.generalised_advantages(
+            rollout.reward, rollout.value, rollout.discount, config.gamma, config.lambda_
+        )
+        return Collected(self.advantages.numpy(), rollout.value[:-1].numpy(), tally)
+
+    def act(self, steps: int) -> tuple[Rollout, Tally]:
         """Act for T = `steps` steps in all environments."""
-        task, batch = self.task, self.task.batch
+        task, batch, precision = self.task, self.task.batch, self.precision
         task.renew()
         picture = len(task.observation_shape) == 3
         observation = np.empty((steps + 1, batch, *task.observation_shape), np.uint8 if picture else np.float32)
@@ -143,16 +173,72 @@ class Worker:
         )
         return rollout, tally
 
+    def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> dict[str, float]:
+        """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.
+
+        Args:
+            chosen: int64 [N], rows of the batch.
+            entropy: coefficient of the entropy.
+            mean: of the advantages of all workers.
+            deviation: their standard deviation.
+
+        Returns:
+            the loss and its parts.
+        """
+        config, rollout, agent = self.config, self.rollout, self.agent
+        rows = torch.from_numpy(chosen)
+        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+            output, _ = agent.unroll(
+                rollout.observation.index_select(1, rows),  # 20 times as fast as [:, rows]
+                rollout.prev_action[:, rows],
+                rollout.prev_reward[:, rows],
+                rollout.first[rows],
+                tuple(part[rows] for part in rollout.state),
+            )
+        advantages = self.advantages[:, rows]
+        policy = losses.policy_loss(
+            output.logits,
+            rollout.action[:, rows],
+            rollout.log_prob[:, rows],
+            (advantages - mean) / (deviation + 1e-8),
+            config.clip,
+        )
+        value = losses.value_loss(output.value, advantages + rollout.value[:-1, rows])
+        hint = (
+            losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
+            if output.hint.numel()
+            else torch.zeros(())
+        )
+        loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
+        agent.zero_grad()
+        loss.backward()
+        parts = {
+            "loss": loss,
+            "policy": policy.loss,
+            "value": value,
+            "hint": hint,
+            "entropy": policy.entropy,
+            "kl": policy.kl,
+            "clipped": policy.clipped,
+        }
+        return {key: part.item() for key, part in parts.items()}
+
     def state(self) -> dict:
         """Return all that `restore` needs."""
         return {
-            "task": {name: pack_array(value) for name, value in self.task.state().items()},
+            "task": self.task.state(),
             "memory": list(self.memory),
             "generator": self.generator.get_state(),
         }
 
     def restore(self, state: dict) -> None:
         """Continue exactly where `state` was taken."""
-        self.task.restore({name: unpack_array(value) for name, value in state["task"].items()})
+        self.task.restore(state["task"])
         self.memory = tuple(state["memory"])
         self.generator.set_state(state["generator"])
+
+
+def precision_of(config: LearnerConfig) -> torch.dtype:
+    """Return what to compute in: by default bfloat16 where the processor multiplies in it natively."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if (native if config.bf16 is None else config.bf16) else torch.float32
