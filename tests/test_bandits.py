@@ -41,6 +41,19 @@ def test_means_are_drawn_as_the_paper_says(arms):
         np.testing.assert_allclose(means.sum(1), 1)
 
 
+def test_the_learner_is_paid_what_the_experiment_calls_regret():
+    task = Bandit(500, count=5, pulls=12, seed=2)
+    task.help_learner(shaping=1.0)
+    generator = np.random.default_rng(0)
+    paid, brought = np.zeros((2, 500))
+    for _ in range(12):
+        actions = generator.integers(5, size=500)
+        brought += task.means[np.arange(500), actions]
+        task.step(actions)
+        paid += task.time_step().prev_reward + task.hints().bonus
+    np.testing.assert_allclose(paid, brought - 12 * task.means.max(1), atol=1e-5)
+
+
 def test_arms_pay_as_often_as_their_means_say():
     task = Bandit(4000, count=3, pulls=30, seed=1)
     means, first = task.means.copy(), task.time_step()

@@ -16,11 +16,10 @@ from nav_meta.baselines.mdp import (
     PosteriorSampling,
     optimistic_value_iteration,
     posterior,
-    value_iteration,
 )
 from nav_meta.experiments.base import play
 from nav_meta.experiments.mdp import EPISODES, EXPERIMENTS, MDPExperiment
-from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP
+from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP, value_iteration
 
 
 def test_processes_are_drawn_as_in_the_paper() -> None:
@@ -77,6 +76,26 @@ def test_value_iteration_is_bellmans_recursion() -> None:
     np.testing.assert_array_equal(
         value_iteration(rewards[:, :1], task.transitions), value_iteration(same, task.transitions)
     )
+
+
+def test_regrets_add_up_to_what_perfect_play_brings_more() -> None:
+    """The performance difference lemma, for random actions in one process; without the noise of what is paid."""
+    task = TabularMDP(20_000, episodes=2, seed=6)
+    task.begin(np.zeros(1, np.int64), np.random.default_rng(0))
+    for array in (task.means, task.transitions, task._values):
+        array[:] = array[0].copy()
+    task.help_learner(shaping=1.0)
+    best = 2 * value_iteration(task.means[:1, None], task.transitions[:1])[0, 0, 0].max()
+    generator = np.random.default_rng(1)
+    brought, learner = np.zeros((2, task.batch))
+    for _ in range(task.episode_steps):
+        actions = generator.integers(ACTIONS, size=task.batch)
+        brought += task.means[0, task.place, actions]
+        task.step(actions)
+        learner += task.time_step().prev_reward + task.hints().bonus
+    error = learner - (brought - best)
+    assert abs(error.mean()) < 4 * error.std() / task.batch**0.5
+    assert best - brought.mean() > 10
 
 
 def test_optimism_solves_a_linear_program() -> None:

@@ -111,6 +111,66 @@ def test_observations_are_written_where_asked(task: Task) -> None:
     np.testing.assert_array_equal(out, task.time_step().observation)
 
 
+KNOWING = ("bandit, uniform", "bandit, ten arms", "tabular mdp")
+
+
+@pytest.mark.parametrize("name", KNOWING)
+def test_what_the_learner_is_told_changes_nothing_that_the_agent_sees(name: str) -> None:
+    plain, helped, mixed = (TASKS[name]() for _ in range(3))
+    helped.help_learner(shaping=1.0, hint=True)
+    mixed.help_learner(shaping=0.25)
+    assert helped.hint_size == helped.actions and plain.hint_size == mixed.hint_size == 0
+    generator = np.random.default_rng(0)
+    for _ in range(30):
+        for task in (plain, helped, mixed):
+            task.renew()
+        actions = generator.integers(plain.actions, size=B)
+        regrets = helped.hints().target
+        np.testing.assert_allclose(regrets.min(1), 0)
+        assert (regrets > 0).any() and helped.hints().known.all()
+        for task in (plain, helped, mixed):
+            task.step(actions)
+        moment = plain.time_step()
+        for other in (helped, mixed):
+            for a, b in zip(moment, other.time_step(), strict=True):
+                np.testing.assert_array_equal(a, b)
+        regret, reward = regrets[np.arange(B), actions], moment.prev_reward
+        assert (plain.hints().bonus == 0).all() and not plain.hints().known.any()
+        np.testing.assert_allclose(reward + helped.hints().bonus, -regret, atol=1e-5)
+        np.testing.assert_allclose(reward + mixed.hints().bonus, 0.75 * reward - 0.25 * regret, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KNOWING)
+def test_a_restored_task_tells_the_learner_the_same(name: str) -> None:
+    task, other = TASKS[name](), TASKS[name]()
+    generator = np.random.default_rng(2)
+    for one in (task, other):
+        one.help_learner(shaping=1.0, hint=True)
+    for _ in range(14):
+        task.step(generator.integers(task.actions, size=B))
+        task.renew()
+    other.restore(task.state())
+    for _ in range(14):
+        for a, b in zip(task.hints(), other.hints(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        actions = generator.integers(task.actions, size=B)
+        for one in (task, other):
+            one.step(actions)
+            one.renew()
+
+
+def test_tasks_that_do_not_know_their_regrets_say_so() -> None:
+    task = Recall(B)
+    task.help_learner()
+    with pytest.raises(ValueError, match=r"shaping must be 0: Recall does not know"):
+        task.help_learner(shaping=0.5)
+    with pytest.raises(ValueError, match=r"hint must be 0: Recall does not know"):
+        task.help_learner(hint=True)
+    for shaping in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match="shaping must be between 0 and 1"):
+            Bandit(B).help_learner(shaping=shaping)
+
+
 def test_goals_respawns_and_caps_in_mazes() -> None:
     """The goal stays, is paid 1, moves the agent away, and costs a visit; a cap ends a visit unpaid."""
     config = MazeConfig(rows=2, columns=2)

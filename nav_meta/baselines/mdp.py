@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from mazes.environment import TimeStep
-from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP
+from nav_meta.tasks.mdp import ACTIONS, HORIZON, NEW, STATES, TabularMDP, value_iteration
 
 _DELTA = 0.05
 """Probability with which UCRL2's intervals may fail; it hardly matters, since a scale of theirs is tuned."""
@@ -187,30 +187,6 @@ def _means(tries: np.ndarray, paid: np.ndarray, moves: np.ndarray) -> tuple[np.n
     """Return mean rewards and shares of next states as seen, and 0 and all the same where nothing was."""
     count = moves.sum(-1, keepdims=True)
     return paid / np.maximum(tries, 1), np.where(count > 0, moves / np.maximum(count, 1), 1 / STATES)
-
-
-@njit(cache=True, nogil=True)
-def value_iteration(rewards, transitions):
-    """Return the value of each action in N known processes at each step of an inner episode, float64 [N, H, S, A].
-
-    Args:
-        rewards: float64 [N, H, S, A], means; [N, 1, S, A] where they are the same at each step.
-        transitions: float64 [N, S, A, S].
-    """
-    values = np.empty((len(rewards), HORIZON, STATES, ACTIONS))
-    for n in range(len(rewards)):
-        after = np.zeros(STATES)
-        for step in range(HORIZON - 1, -1, -1):
-            now = values[n, step]
-            paid = rewards[n, min(step, rewards.shape[1] - 1)]
-            for state in range(STATES):
-                for action in range(ACTIONS):
-                    now[state, action] = paid[state, action]
-                    for following in range(STATES):
-                        now[state, action] += transitions[n, state, action, following] * after[following]
-            for state in range(STATES):
-                after[state] = now[state].max()
-    return values
 
 
 @njit(cache=True, nogil=True)

@@ -63,6 +63,10 @@ class TaskConfig:
             ValueError: names the option and its range.
         """
         self.learner.check_split(self.workers)
+        if self.learner.shaping or self.learner.hint:
+            EXPERIMENTS[self.task].make_task(1, 0).help_learner(
+                shaping=self.learner.shaping, hint=self.learner.hint > 0
+            )
         for name in ("steps", "seed"):
             if getattr(self, name) < (name == "steps"):
                 raise ValueError(f"{name} must be at least {int(name == 'steps')}, not {getattr(self, name)}")
@@ -218,7 +222,8 @@ def load(job: Job) -> Trained:
     _, contents = checkpoint.load_latest(folder / "checkpoints")
     experiment = EXPERIMENTS[config.task]
     task = experiment.make_task(2, 0)
-    agent = Agent(config.agent, task.observation_shape, task.actions)
+    task.help_learner(hint=config.learner.hint > 0)
+    agent = Agent(config.agent, task.observation_shape, task.actions, task.hint_size)
     agent.load_state_dict(contents["agent"])
     agent.to(memory_format=torch.channels_last).eval()
     policy = evaluation.of_agent(agent, precision_of(config.learner))
@@ -275,6 +280,8 @@ def _make_task(config: TaskConfig, worker: int) -> EpisodicTask:
     learner = config.learner
     batch = learner.environments // config.workers
     phases = np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout
-    return EXPERIMENTS[config.task].make_task(
+    task = EXPERIMENTS[config.task].make_task(
         batch, config.seed * 1000 + worker, phases=phases, show_reward=config.agent.see_reward
     )
+    task.help_learner(shaping=learner.shaping, hint=learner.hint > 0)
+    return task

@@ -16,6 +16,7 @@ class Bandit(EpisodicTask):
     """k arms that pay 1 with a probability each, which stays for the whole episode; seen is the trial's number."""
 
     variables: ClassVar[tuple[str, ...]] = ("means",)
+    knows_regret = True
 
     def __init__(
         self,
@@ -64,6 +65,10 @@ class Bandit(EpisodicTask):
     def pay(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Pull one arm of each bandit."""
         return generator.random(self.batch) < self.means[np.arange(self.batch), actions]
+
+    def regrets(self) -> np.ndarray:
+        """Compare the arms' means with the best arm's."""
+        return self.means.max(1, keepdims=True) - self.means
 
     def observe(self, out: np.ndarray) -> None:
         """Show the trial's number as a share of all."""

@@ -21,6 +21,8 @@ class EpisodicTask(ABC):
     ended = _NOTHING
     variables: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays [B, ...] in which the task keeps its state."""
+    knows_regret: ClassVar[bool] = False
+    """Can the task tell what actions are expected to cost? Then it has `regrets`."""
 
     def __init__(
         self,
@@ -51,10 +53,31 @@ class EpisodicTask(ABC):
         self._step = np.full(batch, episode_steps, np.int64)
         self._prev_action = np.zeros(batch, np.int64)
         self._prev_reward = np.zeros(batch, np.float32)
+        self._shaping = 0.0
+        self._bonus = np.zeros(batch, np.float32)
         self._first = np.zeros(batch, np.bool_)
         self.renew()
         if phases is not None:
             self._step[:] = phases
+
+    def help_learner(self, *, shaping: float = 0.0, hint: bool = False) -> None:
+        """Choose what the learner, never the agent, is told of the draw from now on; by default nothing.
+
+        Args:
+            shaping: what it is paid. 0: the reward; 1: minus the action's regret, which for each draw is the same on
+                average over episodes, up to a constant, without the noise; between: a mixture of the two.
+            hint: is what the auxiliary head should say the regret of each action?
+
+        Raises:
+            ValueError: names the option and its range, or the task does not know its regrets.
+        """
+        if not 0 <= shaping <= 1:
+            raise ValueError(f"shaping must be between 0 and 1, not {shaping}")
+        for name, value in (("shaping", shaping), ("hint", hint)):
+            if value and not self.knows_regret:
+                raise ValueError(f"{name} must be 0: {type(self).__name__} does not know its regrets")
+        self._shaping = shaping
+        self.hint_size = self.actions if hint else 0
 
     def renew(self) -> np.ndarray:
         """Begin a new episode wherever one is over; return bool [B]: where."""
@@ -63,13 +86,16 @@ class EpisodicTask(ABC):
             self._step[over] = 0
             self._prev_action[over] = 0
             self._prev_reward[over] = 0
+            self._bonus[over] = 0
             self._first |= over
             self.begin(np.flatnonzero(over), self._generator())
         return over
 
     def step(self, actions: np.ndarray) -> None:
         """Make one action int64 [B] in each episode."""
+        regret = self.regrets()[np.arange(self.batch), actions] if self._shaping else 0.0
         self._prev_reward[:] = self.pay(actions, self._generator())
+        self._bonus[:] = -self._shaping * (regret + self._prev_reward)
         self._prev_action[:] = actions
         self._first[:] = False
         self._step += 1
@@ -90,10 +116,9 @@ class EpisodicTask(ABC):
         )
 
     def hints(self) -> Hints:
-        """Return no signals: these tasks are learnt from their reward alone."""
-        return Hints(
-            np.zeros(self.batch, np.float32), np.zeros((self.batch, 0), np.float32), np.zeros(self.batch, np.bool_)
-        )
+        """Return what `help_learner` asks for: the bonus that turns the last reward into it, and the regrets."""
+        target = self.regrets() if self.hint_size else np.zeros((self.batch, 0))
+        return Hints(self._bonus.copy(), target.astype(np.float32), np.full(self.batch, self.hint_size > 0))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs."""
@@ -116,13 +141,21 @@ class EpisodicTask(ABC):
     def pay(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Change the task's state by one action int64 [B] each; return the rewards [B]. `_step` counts those before."""
 
+    def regrets(self) -> np.ndarray:
+        """Return float64 [B, actions]: what each action would cost on average at this moment.
+
+        That is against the best play of who knows the draw, and with that play after the action. Summed over the
+        actions made in an episode it is, on average, what the best play brings less what the agent was paid.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def observe(self, out: np.ndarray) -> None:
         """Write what is seen at this moment, [B, *observation_shape]."""
 
     @property
     def _all_variables(self) -> tuple[str, ...]:
-        return ("_draws", "_step", "_prev_action", "_prev_reward", "_first", *self.variables)
+        return ("_draws", "_step", "_prev_action", "_prev_reward", "_bonus", "_first", *self.variables)
 
     def _generator(self) -> np.random.Generator:
         # Counter-based: where the random numbers stand is one integer of the state.

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 import numpy as np
+from numba import njit
 
 from nav_meta.tasks.episodes import EpisodicTask
 
@@ -30,6 +31,7 @@ class TabularMDP(EpisodicTask):
     """
 
     variables: ClassVar[tuple[str, ...]] = ("means", "transitions", "place", "place_before")
+    knows_regret = True
 
     def __init__(self, batch: int, *, episodes: int = 10, seed: int = 0, phases: np.ndarray | None = None) -> None:
         """Begin B trials.
@@ -53,6 +55,7 @@ class TabularMDP(EpisodicTask):
         """int64 [B]: the present state of the process."""
         self.place_before = np.zeros(batch, np.int64)
         """int64 [B]: the state before; means nothing at the first step of a trial."""
+        self._values = np.zeros((batch, HORIZON, STATES, ACTIONS))
         super().__init__(
             batch,
             actions=ACTIONS,
@@ -69,6 +72,12 @@ class TabularMDP(EpisodicTask):
         weights = generator.standard_exponential((len(rows), STATES, ACTIONS, STATES))
         self.transitions[rows] = weights / weights.sum(-1, keepdims=True)
         self.place[rows] = 0
+        self._values[rows] = value_iteration(self.means[rows, None], self.transitions[rows])
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue exactly where `state` was taken; what actions are worth follows from the processes."""
+        super().restore(state)
+        self._values[:] = value_iteration(self.means[:, None], self.transitions)
 
     def pay(self, actions: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Pay for an action in the present state and go on to the next, or back to state 0."""
@@ -80,6 +89,15 @@ class TabularMDP(EpisodicTask):
         self.place[:] = np.where((self._step + 1) % HORIZON == 0, 0, following)
         return rewards
 
+    def regrets(self) -> np.ndarray:
+        """Compare what the actions are worth, with perfect play after them, with the best action's worth.
+
+        The sum of these gaps over an inner episode is, on average, what perfect play brings less what was brought: the
+        performance difference lemma (Kakade and Langford 2002).
+        """
+        values = self._values[np.arange(self.batch), self._step % HORIZON, self.place]
+        return values.max(1, keepdims=True) - values
+
     def observe(self, out: np.ndarray) -> None:
         """Show the state, the beginning of an inner episode, how much of it has passed, and the state before."""
         out[:] = 0
@@ -89,3 +107,27 @@ class TabularMDP(EpisodicTask):
         out[:, NEW + 1] = step / HORIZON
         later = np.flatnonzero(self._step)
         out[later, _BEFORE + self.place_before[later]] = 1
+
+
+@njit(cache=True, nogil=True)
+def value_iteration(rewards, transitions):
+    """Return the value of each action in N known processes at each step of an inner episode, float64 [N, H, S, A].
+
+    Args:
+        rewards: float64 [N, H, S, A], means; [N, 1, S, A] where they are the same at each step.
+        transitions: float64 [N, S, A, S].
+    """
+    values = np.empty((len(rewards), HORIZON, STATES, ACTIONS))
+    for n in range(len(rewards)):
+        after = np.zeros(STATES)
+        for step in range(HORIZON - 1, -1, -1):
+            now = values[n, step]
+            paid = rewards[n, min(step, rewards.shape[1] - 1)]
+            for state in range(STATES):
+                for action in range(ACTIONS):
+                    now[state, action] = paid[state, action]
+                    for following in range(STATES):
+                        now[state, action] += transitions[n, state, action, following] * after[following]
+            for state in range(STATES):
+                after[state] = now[state].max()
+    return values
