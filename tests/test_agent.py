@@ -20,7 +20,7 @@ CONTROLS = [
 def make(config: AgentConfig) -> Agent:
     torch.manual_seed(0)
     agent = Agent(config, SHAPE, ACTIONS, HINT)
-    torch.nn.init.normal_(agent.policy.weight)  # so that differences show
+    torch.nn.init.normal_(agent.heads.weight)  # so that differences show
     return agent
 
 
