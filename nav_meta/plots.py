@@ -3,7 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from nav_meta.files import write_atomically
+
+if TYPE_CHECKING:
+    from nav_meta.benchmark import Speed
 
 Metrics = Mapping[str, float]
 
@@ -142,6 +145,51 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
     if any(groups):
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    save(figure, path)
+
+
+def plot_speeds(rows: Sequence["Speed"], path: Path) -> None:
+    """Plot steps per second over sizes of pictures, mazes and batches.
+
+    Args:
+        rows: those of `benchmark.speeds`.
+        path: the PNG file.
+
+    Raises:
+        UserError: when it cannot be written.
+    """
+    usual = max(row.batch for row in rows if row.side != 3)
+    ours = [row for row in rows if row.world == "ours" and (row.side, row.height) == (3, 60)]
+    rows = [row for row in rows if row.world != "ours" or row.batch == usual]
+    panels = (
+        ("pixels of the picture", [(row, row.height * row.width) for row in rows if row.side == 3]),
+        ("rooms of the maze", [(row, row.side**2) for row in rows if row.height == 60]),
+        ("environments of a thread", [(row, row.batch) for row in ours]),
+    )
+    worlds = dict(zip(("ours", "MiniWorld", "ViZDoom"), COLOURS, strict=False))
+    figure = Figure(figsize=(14, 4.4), dpi=110, layout="constrained")
+    grid = figure.subplots(1, len(panels), sharey=True)
+    for axes, (label, points) in zip(grid, panels, strict=True):
+        for world, count in sorted({(row.world, row.count) for row, _ in points}, reverse=True):
+            line = sorted((x, row.steps_per_second) for row, x in points if (row.world, row.count) == (world, count))
+            unit = (
+                ("thread" if count == 1 else "threads")
+                if world == "ours"
+                else ("process" if count == 1 else "processes")
+            )
+            style = {"color": worlds[world], "marker": "o", "markersize": 5, "label": f"{world}, {count} {unit}"}
+            axes.plot(*zip(*line, strict=True), "--" if count == 1 else "-", **style)
+        ticks = sorted({x for _, x in points})
+        axes.set(xscale="log", yscale="log", xlabel=label)
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        clean(axes)
+    grid[0].set_ylabel("steps per second")
+    grid[0].set_title("3x3 rooms", loc="left", fontsize=10)
+    grid[1].set_title("80x60 pixels", loc="left", fontsize=10)
+    grid[2].set_title("3x3 rooms, 80x60 pixels", loc="left", fontsize=10)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     save(figure, path)
 
 

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from mazes.layout import MazeConfig
-from nav_meta import benchmark, parity, report
+from nav_meta import benchmark, parity, plots, report
 from nav_meta.config import PRESETS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.records import write_result
@@ -35,6 +35,11 @@ class Options:
     """Threads (world, train)."""
     pairs: int = 2000
     """Pictures compared, of mazes of every kind (parity)."""
+    table: bool = False
+    """Measure sizes of mazes and pictures, batches and threads too, beside MiniWorld and ViZDoom; two minutes (world).
+    """
+    plot: Path | None = None
+    """Where to put a figure of the table (world)."""
     motion: int = 100_000
     """Steps compared for each step size (parity)."""
     sheet: Path | None = None
@@ -61,6 +66,12 @@ def main() -> None:
     clock = time.perf_counter()
     if options.what == "world":
         figures = benchmark.world(config, options.batch, options.threads)
+        if options.table or options.plot:
+            rows = benchmark.speeds(config, options.threads)
+            figures |= benchmark.speed_figures(rows) | benchmark.resets(config)
+            report.show(benchmark.speed_table(rows), "medians of five rounds; batch: environments of a thread")
+            if options.plot:
+                plots.plot_speeds(rows, options.plot)
     elif options.what == "train":
         figures = benchmark.training(config)
     else:
@@ -69,7 +80,7 @@ def main() -> None:
     for key, value in figures.items():
         if key.startswith(("parity/depth", "parity/box", "parity/motion")):
             print(f"{key}  {value:,}" if isinstance(value, int) else f"{key}  {value:.5g}")
-        elif options.what != "parity":
+        elif options.what != "parity" and (key.count("/") == 1 or "/reset" in key):
             Console(highlight=False).print(f"{key}  {value:,.3f}" if value < 100 else f"{key}  {value:,.0f}")
     if options.json:
         write_result(options.json, figures, config, clock, config.steps)

@@ -1,13 +1,15 @@
 """The benchmark: not how fast things are, but that it measures them and writes figures."""
 
 import json
+import time
 
 import pytest
+from PIL import Image
 
 from mazes import reference
 from mazes.layout import MazeConfig
 from models.agent import AgentConfig
-from nav_meta import benchmark
+from nav_meta import benchmark, rivals
 from nav_meta.config import LearnerConfig, RunConfig
 
 WORLD = ("benchmark.py", "world", "--batch", 4, "--threads", 2, "--height", 16, "--width", 20)
@@ -27,6 +29,7 @@ def test_world_without_opengl(script, tmp_path, monkeypatch):
     assert figures["world/steps_per_second"] > 0 and "world/times_miniworld" not in figures
     assert {"config", "git_commit", "seconds", "steps"} <= figures.keys()
     assert result.stdout.startswith("world/steps_per_second  ")
+    assert figures["world/gymnasium_steps_per_second"] > 0 and 0 < figures["world/reset_microseconds"] < 1000
 
 
 @pytest.mark.opengl
@@ -34,7 +37,68 @@ def test_world_beside_miniworld(script):
     result = script(*WORLD)
     assert result.returncode == 0, result.stderr
     names = [line.split()[0] for line in result.stdout.splitlines()]
-    assert names == ["world/steps_per_second", "world/miniworld_steps_per_second", "world/times_miniworld"]
+    assert names == [
+        "world/steps_per_second",
+        "world/gymnasium_steps_per_second",
+        "world/miniworld_steps_per_second",
+        "world/two_miniworlds_steps_per_second",
+        "world/times_miniworld",
+        "world/times_two_miniworlds",
+        "world/reset_microseconds",
+    ]
+
+
+def test_table_and_its_figure(script, tmp_path, monkeypatch):
+    """Without rivals: every size, batch and number of threads has its line, its figures and its place in the plot."""
+    monkeypatch.setattr(reference, "available", lambda: "no OpenGL")
+    monkeypatch.setattr(rivals, "vizdoom_missing", lambda: "ViZDoom is not installed")
+    monkeypatch.setattr(benchmark, "_SHORT_SECONDS", 0.001)
+    monkeypatch.setattr(benchmark, "SIDES", (2, 3))
+    monkeypatch.setattr(benchmark, "BATCHES", (1, 4))
+    result = script(*WORLD, "--plot", tmp_path / "speeds.png", "--json", tmp_path / "figures.json")
+    assert result.returncode == 0, result.stderr
+    assert "ViZDoom is not installed" in result.stderr
+    assert result.stdout.count("ours, CPU") == 2 * 6 and "MiniWorld │" not in result.stdout
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    for picture, batch in (("80x60", 1), ("80x60", 4), ("40x30", 128), ("160x120", 128)):
+        for threads in (1, 2):
+            assert figures[f"world/3x3/{picture}/ours/{batch}x{threads}/steps_per_second"] > 0
+    assert all(figures[f"world/{side}x{side}/reset_microseconds{end}"] > 0 for side in (2, 3) for end in ("", "/alone"))
+    with Image.open(tmp_path / "speeds.png") as image:
+        assert min(image.size) > 400
+
+
+def test_rivals_in_processes():
+    """Both processes answer, rates add up, and each contest's ratio is of its own rounds."""
+    with rivals.Processes(make_counter, 2) as processes:
+        processes.prepare(0.01, 5)
+        one, two = processes.rate(0.1, 1), processes.rate(0.1)
+        assert 0 < one <= 500 and one < two <= 1000
+        processes.prepare(0.01, 50)
+        assert processes.rate(0.1, 1) > 500
+    rates = benchmark._take_turns({"ours": iter([0, 10, 30]).__next__, "theirs": iter([0, 1, 2]).__next__})
+    assert rates == {"ours": [10, 30], "theirs": [1, 2]} and benchmark._ratio(*rates.values()) == 12.5
+
+
+def test_a_process_that_dies_is_noticed():
+    with rivals.Processes(make_counter, 1) as processes, pytest.raises(EOFError):
+        processes.prepare("a", "b")
+
+
+def make_counter(seconds, steps):
+    def play():
+        time.sleep(seconds)
+        return steps
+
+    return play
+
+
+def test_vizdoom(monkeypatch):
+    """It is played where it is installed; elsewhere a sentence says how to get it."""
+    if missing := rivals.vizdoom_missing():
+        assert "pip install" in missing
+    else:
+        assert rivals.make_vizdoom(120, 160)() > 0
 
 
 def test_training_and_its_shares():
