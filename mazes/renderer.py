@@ -114,10 +114,10 @@ class _Ground(NamedTuple):
     """uint64: packed colours of all baked mip levels, see `textures.bake`."""
     start: np.ndarray
     """uint64 [height, width]: where the mip level of a pixel begins."""
-    log_width: np.ndarray
-    """uint64 [height]: binary logarithm of the number of strips of the row's mip levels, the last one not counted."""
-    log_height: np.ndarray
-    """uint64 [height]: that of their length, the last colour not counted."""
+    across: np.ndarray
+    """uint64 [height]: number of strips of the row's mip levels, the last one not counted."""
+    up: np.ndarray
+    """uint64 [height]: their length, the last colour not counted."""
     depth: np.ndarray
     """float64 [height]: metres."""
     repeats: np.ndarray
@@ -131,7 +131,7 @@ def _ground(height: int, width: int) -> _Ground:
     pixel = 2 * TAN_HALF_FOV / height
     lateral = (np.arange(width) + 0.5 - width / 2) * pixel
     start = np.empty((height, width), np.uint64)
-    logarithms = np.empty((2, height), np.uint64)
+    sizes = np.empty((2, height), np.uint64)
     depth = np.empty(height)
     texture = np.empty(height, np.int64)
     begins: dict[tuple[int, ...], int] = {}
@@ -139,27 +139,27 @@ def _ground(height: int, width: int) -> _Ground:
     size = 0
     for row in range(height):
         slope = (height / 2 - row - 0.5) * pixel or 1e-6
-        texture[row], light, up = (
+        texture[row], light, above = (
             (textures.CEILING, _AMBIENT, WALL_HEIGHT - CAMERA_HEIGHT)
             if slope > 0
             else (textures.FLOOR, 1.0, -CAMERA_HEIGHT)
         )
-        depth[row] = up / slope
+        depth[row] = above / slope
         # Along the ray a pixel covers 1 / slope times what it covers across it, always more.
         texels = textures.TEXELS_PER_METRE * pixel * depth[row] * np.sqrt(1 + lateral**2) / abs(slope)
         last = pyramids.levels.shape[1] - 2
         levels = np.rint(_LEVEL_STEPS * np.clip(np.log2(texels), 0, last)).astype(int)
         # Twice as wide and high as the texture at this level: blending is exact then for the next level too.
-        log_width, log_height = 1 + pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 2:]
-        logarithms[:, row] = log_width, log_height
+        across, up = 2 * pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 2:]
+        sizes[:, row] = across, up
         for level in np.unique(levels):
-            key = (texture[row], level, log_width, log_height)
+            key = (texture[row], level, across, up)
             if key not in begins:
                 begins[key] = size
-                baked.append(textures.bake(pyramids, texture[row], level / _LEVEL_STEPS, light, log_width, log_height))
+                baked.append(textures.bake(pyramids, texture[row], level / _LEVEL_STEPS, light, across, up))
                 size += len(baked[-1])
             start[row, levels == level] = begins[key]
-    return _Ground(np.concatenate(baked), start, *logarithms, depth, pyramids.repeats[texture])
+    return _Ground(np.concatenate(baked), start, *sizes, depth, pyramids.repeats[texture])
 
 
 def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: int = 40) -> np.ndarray:
@@ -401,26 +401,22 @@ def _wrap(place):
 
 
 @njit(forceinline=True)
-def _look_up(strips, start, place, log_height):
-    """Return the colour at a place, 2**-64 repeats above the lowest colour of the strip that starts here.
-
-    The strip is 2 to the power of log_height colours long, two or more.
-    """
-    shift = np.uint64(64) - log_height
-    texel = start + (place >> shift)
-    share = place >> (shift - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
+def _look_up(strips, start, place, height):
+    """Return the colour at a place, 2**-64 repeats above the lowest colour of the strip of so many that starts here."""
+    place = (place >> np.uint64(32)) * height
+    texel = start + (place >> np.uint64(32))
+    share = place >> np.uint64(32 - _SHARE_BITS) & np.uint64((1 << _SHARE_BITS) - 1)
     return (strips[texel] << np.uint64(_SHARE_BITS)) + (strips[texel + np.uint64(1)] - strips[texel]) * share
 
 
 @njit(forceinline=True)
-def _look_between(strips, start, u, v, log_width, log_height):
+def _look_between(strips, start, u, v, width, height):
     """Return the colour at a place in the strips of a texture that start here, blended both ways."""
-    shift = np.uint64(64) - log_width
-    start += (u >> shift) * ((np.uint64(1) << log_height) + np.uint64(1))
-    left = _look_up(strips, start, v, log_height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
-    start += (np.uint64(1) << log_height) + np.uint64(1)
-    right = _look_up(strips, start, v, log_height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
-    share = u >> (shift - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
+    u = (u >> np.uint64(32)) * width
+    start += (u >> np.uint64(32)) * (height + np.uint64(1))
+    left = _look_up(strips, start, v, height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    right = _look_up(strips, start + height + np.uint64(1), v, height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    share = u >> np.uint64(32 - _SHARE_BITS) & np.uint64((1 << _SHARE_BITS) - 1)
     return (left << np.uint64(_SHARE_BITS)) + (right - left) * share
 
 
@@ -433,11 +429,11 @@ def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
         depth = ground.depth[row]
         lateral = (first + 0.5 - width / 2) * pixel
         across, up = ground.repeats[row, 0] * _FIXED, ground.repeats[row, 1] * _FIXED
-        log_width, log_height = ground.log_width[row], ground.log_height[row]
+        strips, length = ground.across[row], ground.up[row]
         u, du = _wrap((x + depth * (cos + lateral * sin)) * across), _wrap(depth * pixel * sin * across)
         v, dv = _wrap((z + depth * (lateral * cos - sin)) * up), _wrap(depth * pixel * cos * up)
         for column in range(first, end):
-            canvas[row, column] = _look_between(ground.strips, ground.start[row, column], u, v, log_width, log_height)
+            canvas[row, column] = _look_between(ground.strips, ground.start[row, column], u, v, strips, length)
             u += du
             v += dv
 
@@ -454,7 +450,7 @@ def _log2(x):
 def _plane(wall, pyramids):
     """Return what `_place_on` needs to know of a wall."""
     across, up = pyramids.repeats[wall.texture, 0] * _FIXED, pyramids.repeats[wall.texture, 1] * _FIXED
-    highest = (pyramids.levels[wall.texture, 0, 3] << 8) - 1  # where the texture is still two texels high
+    highest = (pyramids.levels.shape[1] - 1 << 8) - 1
     distance = abs(wall.distance)
     return wall.near, wall.near_slope, distance, wall.across, wall.turn, wall.turn_slope, across, up, highest
 
@@ -481,11 +477,12 @@ def _place_on(plane, lateral, pixel, height):
 
 
 @njit(forceinline=True)
-def _beside(u, log_width, log_height):
+def _beside(u, width, stride):
     """Return where in a mip level the columns of texels left and right of a place begin, and the share of the right."""
-    x = (u >> (24 - log_width)) - 128  # 256ths; a texel has its colour at its centre
-    mask = (1 << log_width) - 1
-    return ((x >> 8) & mask) << log_height + 2, ((x >> 8) + 1 & mask) << log_height + 2, x & 255
+    x = ((u & 0xFFFF_FFFF) * width >> 24) - 128  # 256ths; a texel has its colour at its centre
+    left = x >> 8
+    right = left + 1 if left + 1 < width else 0
+    return 4 * stride * (left if left >= 0 else width - 1), 4 * stride * right, x & 255
 
 
 @njit(forceinline=True)
@@ -499,12 +496,13 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
     """Write a wall's column at a place u and a mip level (256ths) to `strip`, at least from low to high (2**-32).
 
     Returns:
-        the binary logarithm of the height of the texture at this level.
+        the height of the texture at this level.
     """
     fine, coarse = level >> 8, (level >> 8) + 1
-    log_height = levels[texture, fine, 3]
-    a, b, share_b = _beside(u, levels[texture, fine, 2], log_height)
-    c, d, share_d = _beside(u, levels[texture, coarse, 2], log_height)
+    height = levels[texture, fine, 3]
+    blocks = (height + textures.BLOCK - 1) // textures.BLOCK
+    a, b, share_b = _beside(u, levels[texture, fine, 2], textures.BLOCK * blocks)
+    c, d, share_d = _beside(u, levels[texture, coarse, 2], textures.BLOCK * blocks)
     a, b = np.uint64(levels[texture, fine, 0] + a), np.uint64(levels[texture, fine, 0] + b)
     c, d = np.uint64(levels[texture, coarse, 1] + c), np.uint64(levels[texture, coarse, 1] + d)
     share = level & 255
@@ -512,11 +510,14 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
     weight_a, weight_b = np.uint16(256 - share - share_b), np.uint16(share_b)
     weight_c, weight_d = np.uint16(share - share_d), np.uint16(share_d)
     brightness = np.uint16(65536 * light + 0.5)
-    first, last = low >> (32 - log_height), (high >> (32 - log_height)) + 1
+    texels_seen = (high * height >> 32) + 2 - (low * height >> 32)
+    first = (low & 0xFFFF_FFFF) * height >> 32
+    last = first + texels_seen - 1
+    if last >= height:  # the texture begins again
+        last += blocks * textures.BLOCK - height
     # Sixteen texels at a time, 64 bytes, a number of turns that compilers make vectors of; sums fit in 16 bits.
-    blocks = max(1, 1 << log_height >> 4)
-    for k in range(min((last >> 4) - (first >> 4) + 1, blocks)):
-        block = np.uint64(64 * ((first >> 4) + k & blocks - 1))
+    for k in range(first // textures.BLOCK, min(last // textures.BLOCK, first // textures.BLOCK + blocks - 1) + 1):
+        block = np.uint64(64 * (k if k < blocks else k - blocks))
         for i in range(64):
             n = block + np.uint64(i)
             fine_total = np.uint16(_part(texels[a + n], weight_a) + _part(texels[b + n], weight_b))
@@ -524,8 +525,8 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
             # From 256ths of a grey level to halves.
             lit = np.uint16(np.uint16(fine_total + coarse_total) * brightness >> np.uint16(16))
             channels[n] = np.uint16(lit + np.uint16(64)) >> np.uint16(7)
-    strip[np.uint64(1 << log_height)] = strip[0]
-    return np.uint64(log_height)
+    strip[np.uint64(height)] = strip[0]
+    return np.uint64(height)
 
 
 @njit(forceinline=True)
@@ -549,13 +550,13 @@ def _prepare(texels, levels, texture, light, on_wall, top, bottom, strip, channe
     """Blend the strip that a column sees from row top to bottom of a wall.
 
     Returns:
-        the place in it in the first row and what it loses from row to row (2**-64 repeats), and its log_height.
+        the place in it in the first row and what it loses from row to row (2**-64 repeats), and its height.
     """
     level, u, v, dv = on_wall
-    v -= (1 << 31 - levels[texture, level >> 8, 3]) + top * dv  # from its lowest texel's middle on
+    v -= (1 << 31) // levels[texture, level >> 8, 3] + top * dv  # from its lowest texel's middle on
     low = v - (bottom - 1 - top) * dv
-    log_height = _blend(texels, levels, texture, level, light, u, low, v, strip, channels)
-    return np.uint64(v) << np.uint64(32), np.uint64(dv) << np.uint64(32), log_height
+    length = _blend(texels, levels, texture, level, light, u, low, v, strip, channels)
+    return np.uint64(v) << np.uint64(32), np.uint64(dv) << np.uint64(32), length
 
 
 @njit(forceinline=True)
@@ -574,17 +575,17 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
         inner_top = min(inner_top, bottom)
         inner_bottom = max(inner_top, inner_bottom)
         on_column = on_wall[0, k], on_wall[1, k], on_wall[2, k], on_wall[3, k]
-        v, dv, log_height = _prepare(texels, levels, texture, light, on_column, top, bottom, strip, channels)
+        v, dv, length = _prepare(texels, levels, texture, light, on_column, top, bottom, strip, channels)
         left, right = np.uint64(_SAMPLES) * k, np.uint64(_SAMPLES) * k + np.uint64(_SAMPLES)
         for row in range(np.uint64(top), np.uint64(inner_top)):
-            colour = _look_up(strip, np.uint64(0), v, log_height)
+            colour = _look_up(strip, np.uint64(0), v, length)
             canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
             v -= dv
         for row in range(np.uint64(inner_top), np.uint64(inner_bottom)):
-            canvas[row, k] = _look_up(strip, np.uint64(0), v, log_height)
+            canvas[row, k] = _look_up(strip, np.uint64(0), v, length)
             v -= dv
         for row in range(np.uint64(inner_bottom), np.uint64(bottom)):
-            colour = _look_up(strip, np.uint64(0), v, log_height)
+            colour = _look_up(strip, np.uint64(0), v, length)
             canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
             v -= dv
 
@@ -611,11 +612,11 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
             top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
             inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
         on_wall = _place_on(_plane(wall, pyramids), (column + 0.5 - width / 2) * pixel, pixel, height)
-        v, dv, log_height = _prepare(
+        v, dv, length = _prepare(
             pyramids.texels, pyramids.levels, wall.texture, wall.light, on_wall, top, bottom, work.strip, work.channels
         )
         for row in range(np.uint64(top), np.uint64(bottom)):
-            colour = _look_up(work.strip, np.uint64(0), v, log_height)
+            colour = _look_up(work.strip, np.uint64(0), v, length)
             all_see = inner_top <= row < inner_bottom
             samples = wall_end - first if all_see else _seen_by(edges, 0, first, wall_end, row)
             canvas[row, k] = _replace(canvas[row, k], behind[row], colour, samples)

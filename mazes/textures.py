@@ -39,8 +39,8 @@ TEXELS_PER_METRE = 512
 
 LARGEST_SIDE = 1024
 """No texture is higher, in texels."""
-SLACK = 64
-"""Bytes that may be read from the beginning of any column of texels, however short it is."""
+BLOCK = 16
+"""Columns of texels are filled up to whole blocks of this many."""
 
 
 class Pyramids(NamedTuple):
@@ -48,10 +48,10 @@ class Pyramids(NamedTuple):
 
     texels: np.ndarray
     """uint8 [4 texels]: red, green, blue and 0 of each. A level is stored by columns from left to right, each from
-    bottom to top: walls are drawn by column."""
+    bottom to top and filled up to whole blocks: walls are drawn by column."""
     levels: np.ndarray
     """int64 [textures, levels, 4]: where a level begins, where its copy begins that is stretched to the height of the
-    level below, and the binary logarithms of its width and height; the last level is repeated."""
+    level below, and its width and height in texels; the last level is repeated."""
     repeats: np.ndarray
     """float64 [textures, 2]: repeats of the texture per metre, across and up."""
 
@@ -76,25 +76,26 @@ def load() -> Pyramids:
     size = 0
     for texture, pyramid in enumerate(pyramids):
         for level, image in enumerate(pyramid):
-            width, height = image.shape[:2]
-            is_lower = level > 0 and height < pyramid[level - 1].shape[1]
-            stretched = size + image.size if is_lower else size
-            levels[texture, level:] = size, stretched, width.bit_length() - 1, height.bit_length() - 1
-            for part in (image, _double(image)) if is_lower else (image,):
-                parts.append(part.reshape(-1))
-                size += part.size
-        levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level, one texel
-    parts.append(np.zeros(SLACK, np.uint8))
+            copies = [image, _stretch(image, pyramid[max(0, level - 1)].shape[1])]
+            starts = []
+            for copy in copies:
+                filled = np.pad(copy, ((0, 0), (0, -copy.shape[1] % BLOCK), (0, 1)))
+                starts.append(size)
+                parts.append(filled.reshape(-1))
+                size += filled.size
+            levels[texture, level:] = *starts, *image.shape[:2]
+        levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level
     repeats = np.array([[TEXELS_PER_METRE / side for side in image.shape[:2]] for image in images])
     return Pyramids(np.concatenate(parts), levels, repeats)
 
 
-def _double(image: np.ndarray) -> np.ndarray:
-    """Return the colours of a level [width, height, 4] at the middles of the texels of the level below."""
-    image = image.astype(np.uint16)
-    lower, upper = np.roll(image, 1, axis=1), np.roll(image, -1, axis=1)
-    doubled = np.stack([3 * image + lower, 3 * image + upper], axis=2) + 2 >> 2
-    return doubled.reshape(len(image), -1, image.shape[2]).astype(np.uint8)
+def _stretch(image: np.ndarray, height: int) -> np.ndarray:
+    """Return the colours of a level uint8 [width, any height, 3] at the middles of the texels of a higher one."""
+    side = image.shape[1]
+    middles = (np.arange(height) + 0.5) * side / height - 0.5
+    low = np.floor(middles).astype(np.int64)
+    share = (middles - low)[:, None]
+    return np.rint(image[:, low % side] * (1 - share) + image[:, (low + 1) % side] * share).astype(np.uint8)
 
 
 def _read(path: Path) -> np.ndarray:
@@ -109,20 +110,11 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
-    """Return the mip levels of an image uint8 [width, height, 3] as Mesa's glGenerateMipmap makes them.
-
-    Only then are sides that are no power of two stretched to the next, which lets the renderer wrap around with a mask,
-    and a fourth channel of zeros is added.
-    """
-    width, height = (1 << (side - 1).bit_length() for side in image.shape[:2])
+    """Return the mip levels of an image uint8 [width, height, 3] as Mesa's glGenerateMipmap makes them."""
     levels = [image]
     while max(levels[-1].shape[:2]) > 1:
         levels.append(_halve(_halve(levels[-1], axis=0), axis=1))  # across first: both are rounded
-    stretched = [
-        np.asarray(Image.fromarray(level).resize((max(1, height >> k), max(1, width >> k)), Image.Resampling.BILINEAR))
-        for k, level in enumerate(levels)
-    ]
-    return [np.pad(level, ((0, 0), (0, 0), (0, 1))) for level in stretched]
+    return levels
 
 
 def _halve(image: np.ndarray, axis: int) -> np.ndarray:
@@ -136,14 +128,13 @@ def _halve(image: np.ndarray, axis: int) -> np.ndarray:
 
 
 @njit(cache=True)
-def bake(pyramids, texture, level, light, log_width, log_height):
-    """Return a texture under some light at a fractional mip level, resampled to 2**log_width strips of 2**log_height.
+def bake(pyramids, texture, level, light, width, height):
+    """Return a texture under some light at a fractional mip level, resampled to so many strips of so many colours.
 
-    A strip is a column from bottom to top, uint64 [2**log_height + 1]: half grey levels of red, green and blue in 16
-    bits each from the lowest up. To be blended with, the lowest colour comes again after the highest, and the first
-    strip after the last.
+    A strip is a column from bottom to top, uint64 [height + 1]: half grey levels of red, green and blue in 16 bits each
+    from the lowest up. To be blended with, the lowest colour comes again after the highest, and the first strip after
+    the last.
     """
-    width, height = 1 << log_width, 1 << log_height
     strips = np.zeros((width + 1, height + 1), np.uint64)
     for column in range(width + 1):
         for row in range(height + 1):
@@ -163,12 +154,13 @@ def _trilinear(pyramids, texture, level, u, v, channel):
 @njit
 def _bilinear(pyramids, texture, level, u, v, channel):
     """Return a channel of a mip level's colour at u repeats from the left and v from the bottom, as OpenGL does."""
-    offset, _, log_width, log_height = pyramids.levels[texture, level]
-    x, y = u * (1 << log_width) - 0.5, v * (1 << log_height) - 0.5
+    offset, _, width, height = pyramids.levels[texture, level]
+    stride = height + -height % BLOCK
+    x, y = u * width - 0.5, v * height - 0.5
     i, j = int(np.floor(x)), int(np.floor(y))
     total = 0.0
     for column, across in ((i, i + 1 - x), (i + 1, x - i)):
         for row, along in ((j, j + 1 - y), (j + 1, y - j)):
-            texel = (column % (1 << log_width) << log_height) + row % (1 << log_height)
+            texel = column % width * stride + row % height
             total += across * along * pyramids.texels[offset + 4 * texel + channel]
     return total
