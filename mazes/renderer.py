@@ -114,10 +114,10 @@ class _Ground(NamedTuple):
     """uint64: packed colours of all baked mip levels, see `textures.bake`."""
     start: np.ndarray
     """uint64 [height, width]: where the mip level of a pixel begins."""
-    across: np.ndarray
-    """uint64 [height]: number of strips of the row's mip levels, the last one not counted."""
-    up: np.ndarray
-    """uint64 [height]: their length, the last colour not counted."""
+    log_width: np.ndarray
+    """uint64 [height]: binary logarithm of the number of strips of the row's mip levels, the last one not counted."""
+    log_height: np.ndarray
+    """uint64 [height]: that of their length, the last colour not counted."""
     depth: np.ndarray
     """float64 [height]: metres."""
     repeats: np.ndarray
@@ -131,7 +131,7 @@ def _ground(height: int, width: int) -> _Ground:
     pixel = 2 * TAN_HALF_FOV / height
     lateral = (np.arange(width) + 0.5 - width / 2) * pixel
     start = np.empty((height, width), np.uint64)
-    sizes = np.empty((2, height), np.uint64)
+    logarithms = np.empty((2, height), np.uint64)
     depth = np.empty(height)
     texture = np.empty(height, np.int64)
     begins: dict[tuple[int, ...], int] = {}
@@ -139,27 +139,29 @@ def _ground(height: int, width: int) -> _Ground:
     size = 0
     for row in range(height):
         slope = (height / 2 - row - 0.5) * pixel or 1e-6
-        texture[row], light, above = (
+        texture[row], light, up = (
             (textures.CEILING, _AMBIENT, WALL_HEIGHT - CAMERA_HEIGHT)
             if slope > 0
             else (textures.FLOOR, 1.0, -CAMERA_HEIGHT)
         )
-        depth[row] = above / slope
+        depth[row] = up / slope
         # Along the ray a pixel covers 1 / slope times what it covers across it, always more.
         texels = textures.TEXELS_PER_METRE * pixel * depth[row] * np.sqrt(1 + lateral**2) / abs(slope)
         last = pyramids.levels.shape[1] - 2
         levels = np.rint(_LEVEL_STEPS * np.clip(np.log2(texels), 0, last)).astype(int)
-        # Twice as wide and high as the texture at this level: blending is exact then for the next level too.
-        across, up = 2 * pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 2:]
-        sizes[:, row] = across, up
+        # At least twice as wide and high as the texture at this level: blending is good then for the next level too.
+        sides = 2 * pyramids.levels[texture[row], levels.min() // _LEVEL_STEPS, 2:4]
+        log_width, log_height = (int(side - 1).bit_length() for side in sides)
+        logarithms[:, row] = log_width, log_height
         for level in np.unique(levels):
-            key = (texture[row], level, across, up)
+            key = (texture[row], level, log_width, log_height)
             if key not in begins:
                 begins[key] = size
-                baked.append(textures.bake(pyramids, texture[row], level / _LEVEL_STEPS, light, across, up))
+                size_baked = 1 << log_width, 1 << log_height
+                baked.append(textures.bake(pyramids, texture[row], level / _LEVEL_STEPS, light, *size_baked))
                 size += len(baked[-1])
             start[row, levels == level] = begins[key]
-    return _Ground(np.concatenate(baked), start, *sizes, depth, pyramids.repeats[texture])
+    return _Ground(np.concatenate(baked), start, *logarithms, depth, pyramids.repeats[texture])
 
 
 def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: int = 40) -> np.ndarray:
@@ -401,22 +403,30 @@ def _wrap(place):
 
 
 @njit(forceinline=True)
-def _look_up(strips, start, place, height):
-    """Return the colour at a place, 2**-64 repeats above the lowest colour of the strip of so many that starts here."""
-    place = (place >> np.uint64(32)) * height
-    texel = start + (place >> np.uint64(32))
-    share = place >> np.uint64(32 - _SHARE_BITS) & np.uint64((1 << _SHARE_BITS) - 1)
+def _mix(strips, texel, share):
+    """Return the colour between two of a strip's, `_SHARE_BITS` of a share above the first."""
+    share &= np.uint64((1 << _SHARE_BITS) - 1)
     return (strips[texel] << np.uint64(_SHARE_BITS)) + (strips[texel + np.uint64(1)] - strips[texel]) * share
 
 
 @njit(forceinline=True)
-def _look_between(strips, start, u, v, width, height):
+def _look_up(strip, place, height):
+    """Return the colour at a place, 2**-64 repeats above the lowest of a strip of `height` colours."""
+    # Said to be 32 bits long, both factors are multiplied in one operation.
+    texels = np.uint64(np.uint32(place >> np.uint64(32))) * np.uint64(np.uint32(height))
+    return _mix(strip, texels >> np.uint64(32), texels >> np.uint64(32 - _SHARE_BITS))
+
+
+@njit(forceinline=True)
+def _look_between(strips, start, u, v, log_width, log_height):
     """Return the colour at a place in the strips of a texture that start here, blended both ways."""
-    u = (u >> np.uint64(32)) * width
-    start += (u >> np.uint64(32)) * (height + np.uint64(1))
-    left = _look_up(strips, start, v, height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
-    right = _look_up(strips, start + height + np.uint64(1), v, height) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
-    share = u >> np.uint64(32 - _SHARE_BITS) & np.uint64((1 << _SHARE_BITS) - 1)
+    length = (np.uint64(1) << log_height) + np.uint64(1)
+    across, up = np.uint64(64) - log_width, np.uint64(64) - log_height
+    texel = start + (u >> across) * length + (v >> up)
+    share = v >> up - np.uint64(_SHARE_BITS)
+    left = _mix(strips, texel, share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    right = _mix(strips, texel + length, share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    share = u >> (across - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
     return (left << np.uint64(_SHARE_BITS)) + (right - left) * share
 
 
@@ -429,11 +439,11 @@ def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
         depth = ground.depth[row]
         lateral = (first + 0.5 - width / 2) * pixel
         across, up = ground.repeats[row, 0] * _FIXED, ground.repeats[row, 1] * _FIXED
-        strips, length = ground.across[row], ground.up[row]
+        log_width, log_height = ground.log_width[row], ground.log_height[row]
         u, du = _wrap((x + depth * (cos + lateral * sin)) * across), _wrap(depth * pixel * sin * across)
         v, dv = _wrap((z + depth * (lateral * cos - sin)) * up), _wrap(depth * pixel * cos * up)
         for column in range(first, end):
-            canvas[row, column] = _look_between(ground.strips, ground.start[row, column], u, v, strips, length)
+            canvas[row, column] = _look_between(ground.strips, ground.start[row, column], u, v, log_width, log_height)
             u += du
             v += dv
 
@@ -510,16 +520,18 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
     weight_a, weight_b = np.uint16(256 - share - share_b), np.uint16(share_b)
     weight_c, weight_d = np.uint16(share - share_d), np.uint16(share_d)
     brightness = np.uint16(65536 * light + 0.5)
-    texels_seen = (high * height >> 32) + 2 - (low * height >> 32)
-    first = (low & 0xFFFF_FFFF) * height >> 32
-    last = first + texels_seen - 1
-    if last >= height:  # the texture begins again
-        last += blocks * textures.BLOCK - height
+    begin, turns = low & 0xFFFF_FFFF, (high >> 32) - (low >> 32)
+    first, last = begin * height >> 32, ((high & 0xFFFF_FFFF) * height >> 32) + 1
+    block, count = first >> 4, (last >> 4) - (first >> 4) + 1
+    if turns > 0 or last == height:  # the texture begins again
+        count = blocks if turns > 1 else min(blocks, count + blocks)
     # Sixteen texels at a time, 64 bytes, a number of turns that compilers make vectors of; sums fit in 16 bits.
-    for k in range(first // textures.BLOCK, min(last // textures.BLOCK, first // textures.BLOCK + blocks - 1) + 1):
-        block = np.uint64(64 * (k if k < blocks else k - blocks))
+    block -= 1
+    for _ in range(count):
+        block = block + 1 if block + 1 < blocks else 0
+        start = np.uint64(64 * block)
         for i in range(64):
-            n = block + np.uint64(i)
+            n = start + np.uint64(i)
             fine_total = np.uint16(_part(texels[a + n], weight_a) + _part(texels[b + n], weight_b))
             coarse_total = np.uint16(_part(texels[c + n], weight_c) + _part(texels[d + n], weight_d))
             # From 256ths of a grey level to halves.
@@ -553,7 +565,7 @@ def _prepare(texels, levels, texture, light, on_wall, top, bottom, strip, channe
         the place in it in the first row and what it loses from row to row (2**-64 repeats), and its height.
     """
     level, u, v, dv = on_wall
-    v -= (1 << 31) // levels[texture, level >> 8, 3] + top * dv  # from its lowest texel's middle on
+    v -= levels[texture, level >> 8, 4] + top * dv  # from its lowest texel's middle on
     low = v - (bottom - 1 - top) * dv
     length = _blend(texels, levels, texture, level, light, u, low, v, strip, channels)
     return np.uint64(v) << np.uint64(32), np.uint64(dv) << np.uint64(32), length
@@ -578,14 +590,14 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
         v, dv, length = _prepare(texels, levels, texture, light, on_column, top, bottom, strip, channels)
         left, right = np.uint64(_SAMPLES) * k, np.uint64(_SAMPLES) * k + np.uint64(_SAMPLES)
         for row in range(np.uint64(top), np.uint64(inner_top)):
-            colour = _look_up(strip, np.uint64(0), v, length)
+            colour = _look_up(strip, v, length)
             canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
             v -= dv
         for row in range(np.uint64(inner_top), np.uint64(inner_bottom)):
-            canvas[row, k] = _look_up(strip, np.uint64(0), v, length)
+            canvas[row, k] = _look_up(strip, v, length)
             v -= dv
         for row in range(np.uint64(inner_bottom), np.uint64(bottom)):
-            colour = _look_up(strip, np.uint64(0), v, length)
+            colour = _look_up(strip, v, length)
             canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
             v -= dv
 
@@ -616,7 +628,7 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
             pyramids.texels, pyramids.levels, wall.texture, wall.light, on_wall, top, bottom, work.strip, work.channels
         )
         for row in range(np.uint64(top), np.uint64(bottom)):
-            colour = _look_up(work.strip, np.uint64(0), v, length)
+            colour = _look_up(work.strip, v, length)
             all_see = inner_top <= row < inner_bottom
             samples = wall_end - first if all_see else _seen_by(edges, 0, first, wall_end, row)
             canvas[row, k] = _replace(canvas[row, k], behind[row], colour, samples)

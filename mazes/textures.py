@@ -50,8 +50,9 @@ class Pyramids(NamedTuple):
     """uint8 [4 texels]: red, green, blue and 0 of each. A level is stored by columns from left to right, each from
     bottom to top and filled up to whole blocks: walls are drawn by column."""
     levels: np.ndarray
-    """int64 [textures, levels, 4]: where a level begins, where its copy begins that is stretched to the height of the
-    level below, and its width and height in texels; the last level is repeated."""
+    """int64 [textures, levels, 5]: where a level begins, where its copy begins that is stretched to the height of the
+    level below, its width and height in texels, and where in it the lowest texel's middle is, 2**-32 of its height; the
+    last level is repeated."""
     repeats: np.ndarray
     """float64 [textures, 2]: repeats of the texture per metre, across and up."""
 
@@ -71,7 +72,7 @@ def load() -> Pyramids:
     pyramids = [_pyramid(image) for image in images]
     # One level more than the largest has, so that there always is a next one to mix with.
     depth = max(len(pyramid) for pyramid in pyramids) + 1
-    levels = np.zeros((len(TEXTURES), depth, 4), np.int64)
+    levels = np.zeros((len(TEXTURES), depth, 5), np.int64)
     parts: list[np.ndarray] = []
     size = 0
     for texture, pyramid in enumerate(pyramids):
@@ -83,10 +84,20 @@ def load() -> Pyramids:
                 starts.append(size)
                 parts.append(filled.reshape(-1))
                 size += filled.size
-            levels[texture, level:] = *starts, *image.shape[:2]
+            levels[texture, level:] = *starts, *image.shape[:2], 2**31 // image.shape[1]
         levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level
     repeats = np.array([[TEXELS_PER_METRE / side for side in image.shape[:2]] for image in images])
-    return Pyramids(np.concatenate(parts), levels, repeats)
+    return Pyramids(_aligned(np.concatenate(parts)), levels, repeats)
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """Return a copy of bytes that begins with a cache line: a block of texels then is one, not parts of two."""
+    line = 4 * BLOCK
+    space = np.empty(len(array) + line, np.uint8)
+    start = -space.ctypes.data % line
+    copy = space[start : start + len(array)]
+    copy[:] = array
+    return copy
 
 
 def _stretch(image: np.ndarray, height: int) -> np.ndarray:
@@ -154,7 +165,7 @@ def _trilinear(pyramids, texture, level, u, v, channel):
 @njit
 def _bilinear(pyramids, texture, level, u, v, channel):
     """Return a channel of a mip level's colour at u repeats from the left and v from the bottom, as OpenGL does."""
-    offset, _, width, height = pyramids.levels[texture, level]
+    offset, _, width, height, _ = pyramids.levels[texture, level]
     stride = height + -height % BLOCK
     x, y = u * width - 0.5, v * height - 0.5
     i, j = int(np.floor(x)), int(np.floor(y))

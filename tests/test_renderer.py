@@ -80,12 +80,12 @@ def trilinear(texture, right, up, texels_per_pixel):
     u, v = right * pyramids.repeats[texture, 0], up * pyramids.repeats[texture, 1]
     colour = np.zeros(3)
     for mip, share in ((int(level), 1 - level % 1), (int(level) + 1, level % 1)):
-        offset, _, log_width, log_height = (int(n) for n in pyramids.levels[texture, mip])
-        width, height = 1 << log_width, 1 << log_height
+        offset, _, width, height, _ = (int(n) for n in pyramids.levels[texture, mip])
+        stride = -(-height // textures.BLOCK) * textures.BLOCK
         s, t = u % 1 * width - 0.5, v % 1 * height - 0.5
         for column, across in ((np.floor(s), 1 - s % 1), (np.floor(s) + 1, s % 1)):
             for row, along in ((np.floor(t), 1 - t % 1), (np.floor(t) + 1, t % 1)):
-                texel = offset + 4 * (int(column) % width * height + int(row) % height)
+                texel = offset + 4 * (int(column) % width * stride + int(row) % height)
                 colour += share * across * along * pyramids.texels[texel : texel + 3]
     return colour
 
