@@ -80,7 +80,7 @@ class MDPExperiment(Experiment):
         self, batch: int, seed: int, phases: np.ndarray | None = None, *, show_reward: bool = True
     ) -> TabularMDP:
         """Return B trials; what is seen does not give rewards away."""
-        return TabularMDP(batch, episodes=self.episodes, seed=seed, phases=phases)
+        return TabularMDP(batch, episodes=self.episodes, show_reward=show_reward, seed=seed, phases=phases)
 
     def play(self, make_policy: MakePolicy, *, episodes: int = 1000, seed: int = 0, show_reward: bool = True) -> Played:
         """Play `episodes` test trials."""

@@ -13,8 +13,8 @@ STATES, ACTIONS, HORIZON = 10, 5, 10
 NEW = STATES
 """The feature of the observation that is 1 at the first step of an inner episode; the state's code is before it."""
 
-_BEFORE = STATES + 2
-"""Where the code of the state before begins."""
+_PAIR = STATES + 2
+"""Where the code of the last pair of state and action begins; the same code times its reward follows it."""
 
 
 class TabularMDP(EpisodicTask):
@@ -26,19 +26,29 @@ class TabularMDP(EpisodicTask):
 
     Seen are the state's one-hot code, whether an inner episode begins (the termination flag that the paper's agent
     reads; the state that the last step led to is not shown), the share of the inner episode that has passed, and the
-    one-hot code of the state before, where the previous action was paid the previous reward. The last two are not in
-    the paper. They tell nothing new, but spare the net from counting to ten and from holding back a state for a step.
+    one-hot code of the last pair of state and action, as it is and times what it was paid. The last three are not in
+    the paper. They tell nothing new, but spare the net from counting to ten, from holding back a state for a step, and
+    from multiplying.
     """
 
     variables: ClassVar[tuple[str, ...]] = ("means", "transitions", "place", "place_before")
     knows_regret = True
 
-    def __init__(self, batch: int, *, episodes: int = 10, seed: int = 0, phases: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        batch: int,
+        *,
+        episodes: int = 10,
+        show_reward: bool = True,
+        seed: int = 0,
+        phases: np.ndarray | None = None,
+    ) -> None:
         """Begin B trials.
 
         Args:
             batch: B.
             episodes: inner episodes of a trial, n in the paper.
+            show_reward: False for the control that is not told its reward: what it was paid is shown as 0.
             seed: of all that is drawn.
             phases: as in `EpisodicTask`; whole inner episodes.
 
@@ -47,6 +57,7 @@ class TabularMDP(EpisodicTask):
         """
         if episodes < 1:
             raise ValueError(f"episodes must be at least 1, not {episodes}")
+        self._show_reward = show_reward
         self.means = np.zeros((batch, STATES, ACTIONS))
         """float64 [B, S, A]: mean reward of each action in each state."""
         self.transitions = np.zeros((batch, STATES, ACTIONS, STATES))
@@ -59,7 +70,7 @@ class TabularMDP(EpisodicTask):
         super().__init__(
             batch,
             actions=ACTIONS,
-            observation_shape=(_BEFORE + STATES,),
+            observation_shape=(_PAIR + 2 * STATES * ACTIONS,),
             episode_steps=episodes * HORIZON,
             seed=seed,
             phases=phases,
@@ -99,14 +110,17 @@ class TabularMDP(EpisodicTask):
         return values.max(1, keepdims=True) - values
 
     def observe(self, out: np.ndarray) -> None:
-        """Show the state, the beginning of an inner episode, how much of it has passed, and the state before."""
+        """Show the state, the beginning of an inner episode, how much of it has passed, and what was tried last."""
         out[:] = 0
         out[np.arange(self.batch), self.place] = 1
         step = self._step % HORIZON
         out[:, NEW] = step == 0
         out[:, NEW + 1] = step / HORIZON
         later = np.flatnonzero(self._step)
-        out[later, _BEFORE + self.place_before[later]] = 1
+        pair = _PAIR + self.place_before[later] * ACTIONS + self._prev_action[later]
+        out[later, pair] = 1
+        if self._show_reward:
+            out[later, pair + STATES * ACTIONS] = self._prev_reward[later]
 
 
 @njit(cache=True, nogil=True)
