@@ -34,6 +34,9 @@ LANDMARKS = ("rooms", "none")
 STEP_SIZES = {"fast": (0.7, 45.0), "fine": (0.15, 15.0)}
 """Forward step in metres and turn in degrees: MiniWorld's `MazeS3Fast` and its default."""
 
+DECK = len(WALL_TEXTURES)
+"""Wall textures that rooms are dealt from."""
+
 _FIXED_SEED = np.uint64(2016)
 """The one layout of the kinds `fixed` and `imaze` (landmarks) is that of this seed; the year of the paper."""
 
@@ -171,14 +174,22 @@ def write_batch(config: MazeConfig, seeds: np.ndarray, layouts: Layout) -> None:
 
 @njit(nogil=True, cache=True)
 def _write_batch(seeds, kind, extra_openings, landmarks, open_, texture, goal, start):
+    path = np.empty((start.shape[1] * start.shape[2], 2), np.int64)
+    deck = np.empty(DECK, np.int64)
     for i in range(len(seeds)):
-        layout_seed = seeds[i] if kind == 0 else _FIXED_SEED
-        if kind == 1:
-            _open_imaze(open_[i], start[i])
-        else:
-            _open_random(layout_seed, extra_openings, open_[i], start[i])
-        _paint(layout_seed, landmarks, open_[i], texture[i])
-        _place_goal(seeds[i], kind == 1, open_[i], goal[i])
+        write_maze(seeds[i], kind, extra_openings, landmarks, open_[i], texture[i], goal[i], start[i], path, deck)
+
+
+@njit(forceinline=True)
+def write_maze(seed, kind, extra_openings, landmarks, open_, texture, goal, start, path, deck):
+    """Write the maze of one seed; `path` int64 [rooms, 2] and `deck` int64 [DECK] are room to work in."""
+    layout_seed = seed if kind == 0 else _FIXED_SEED
+    if kind == 1:
+        _open_imaze(open_, start)
+    else:
+        _open_random(layout_seed, extra_openings, open_, start, path)
+    _paint(layout_seed, landmarks, open_, texture, deck)
+    _place_goal(seed, kind == 1, open_, goal)
 
 
 @njit(nogil=True, cache=True)
@@ -193,14 +204,13 @@ def _open_imaze(open_, start):
 
 
 @njit(nogil=True, cache=True)
-def _open_random(seed, extra_openings, open_, start):
+def _open_random(seed, extra_openings, open_, start, path):
     """MiniWorld's recursive backtracker (depth first, neighbours in random order), then a share of the walls left."""
     rows, columns = start.shape
     key = rng.stream(seed, rng.LAYOUT)
     counter = 0
     open_[:] = False
     start[:] = True
-    path = np.empty((rows * columns, 2), np.int64)
     path[0] = 0
     length = 1
     open_[0, 0] = True
@@ -247,7 +257,7 @@ def _unvisited(open_, r, c, side):
 
 
 @njit(nogil=True, cache=True)
-def _paint(seed, landmarks, open_, texture):
+def _paint(seed, landmarks, open_, texture, deck):
     """Deal wall textures to rooms from a shuffled deck: none repeats before all have been used.
 
     A gap has the texture of the room to its west or north, as MiniWorld's `connect_rooms(west or north room, other)`.
@@ -256,14 +266,15 @@ def _paint(seed, landmarks, open_, texture):
     if not landmarks:
         return
     key = rng.stream(seed, rng.TEXTURES)
-    deck = np.arange(len(WALL_TEXTURES))
+    for card in range(DECK):
+        deck[card] = card
     left = 0
     counter = 0
     for i in range(0, open_.shape[0], 2):
         for j in range(0, open_.shape[1], 2):
             if open_[i, j]:
                 if left == 0:
-                    left = len(deck)
+                    left = DECK
                 pick = rng.below(key, counter, left)
                 counter += 1
                 left -= 1

@@ -86,34 +86,41 @@ def _start_field(open_, goal, field, ahead, way, stride, spacing, near):
     That is 0 if the way forward is blocked, n > 0 if it reaches the goal with n actions, and -1 if it is free but does
     not reach it.
     """
-    rows, columns, headings = field.shape
+    rows, columns = field.shape[:2]
     for i in range(rows):
         for j in range(columns):
-            z, x = i * spacing, j * spacing
-            if not is_free(open_, x, z, AGENT_RADIUS):
-                field[i, j] = -1
-            elif np.hypot(x - goal[0], z - goal[1]) < near:
-                field[i, j] = 0
-            else:
-                field[i, j] = np.inf
-                for h in range(headings):
-                    ahead[i, j, h] = -1
-                    for n in range(1, stride + 1):
-                        # No need to ask for the box: a step from where the goal is not near never ends inside of it.
-                        x1 = x + way[0, h] * n / stride
-                        z1 = z + way[1, h] * n / stride
-                        if not is_free(open_, x1, z1, AGENT_RADIUS):
-                            ahead[i, j, h] = 0
-                            break
-                        if np.hypot(x1 - goal[0], z1 - goal[1]) < near:
-                            ahead[i, j, h] = n
-                            break
+            start_point(open_, goal, field, ahead, way, stride, spacing, near, i, j)
+
+
+@njit(forceinline=True)
+def start_point(open_, goal, field, ahead, way, stride, spacing, near, i, j):
+    """Do `_start_field` at one grid point."""
+    headings = field.shape[2]
+    z, x = i * spacing, j * spacing
+    if not is_free(open_, x, z, AGENT_RADIUS):
+        field[i, j] = -1
+    elif np.hypot(x - goal[0], z - goal[1]) < near:
+        field[i, j] = 0
+    else:
+        field[i, j] = np.inf
+        for h in range(headings):
+            ahead[i, j, h] = -1
+            for n in range(1, stride + 1):
+                # No need to ask for the box: a step from where the goal is not near never ends inside of it.
+                x1 = x + way[0, h] * n / stride
+                z1 = z + way[1, h] * n / stride
+                if not is_free(open_, x1, z1, AGENT_RADIUS):
+                    ahead[i, j, h] = 0
+                    break
+                if np.hypot(x1 - goal[0], z1 - goal[1]) < near:
+                    ahead[i, j, h] = n
+                    break
 
 
 @njit(nogil=True, cache=True)
 def _relax(field, ahead, way, stride, spacing, queue, queued, values):
     """Lower the field to its fixed point, by a queue of the points whose surroundings have changed."""
-    rows, columns, headings = field.shape
+    rows, columns = field.shape[:2]
     first = count = 0
     for i in range(rows):
         for j in range(columns):
@@ -125,25 +132,35 @@ def _relax(field, ahead, way, stride, spacing, queue, queued, values):
         count -= 1
         queued[point] = False
         i, j = point // columns, point % columns
-        for h in range(headings):
-            if ahead[i, j, h] < 0:
-                values[h] = stride + _between(field, i + way[1, h] / spacing, j + way[0, h] / spacing, h)
-            elif ahead[i, j, h] > 0:
-                values[h] = ahead[i, j, h]
-            else:
-                values[h] = np.inf
-        for _ in range(2):  # turning on the spot: twice around either way
-            for h in range(headings):
-                values[h] = min(values[h], values[h - 1] + 1)
-            for h in range(headings - 1, -1, -1):
-                values[h - 1] = min(values[h - 1], values[h] + 1)
-        changed = False
-        for h in range(headings):
-            if values[h] < field[i, j, h] - _TOLERANCE:
-                field[i, j, h] = values[h]
-                changed = True
-        if changed:
+        if relax_point(field, ahead, way, stride, spacing, i, j, _TOLERANCE, values):
             count = _enqueue_around(field, i, j, queue, queued, first, count)
+
+
+@njit(forceinline=True)
+def relax_point(field, ahead, way, stride, spacing, i, j, tolerance, values):
+    """Lower the field at one grid point; return whether any value fell by more than the tolerance.
+
+    `values` float32 [headings] is room to work in.
+    """
+    headings = field.shape[2]
+    for h in range(headings):
+        if ahead[i, j, h] < 0:
+            values[h] = stride + _between(field, i + way[1, h] / spacing, j + way[0, h] / spacing, h)
+        elif ahead[i, j, h] > 0:
+            values[h] = ahead[i, j, h]
+        else:
+            values[h] = np.inf
+    for _ in range(2):  # turning on the spot: twice around either way
+        for h in range(headings):
+            values[h] = min(values[h], values[h - 1] + 1)
+        for h in range(headings - 1, -1, -1):
+            values[h - 1] = min(values[h - 1], values[h] + 1)
+    changed = False
+    for h in range(headings):
+        if values[h] < field[i, j, h] - tolerance:
+            field[i, j, h] = values[h]
+            changed = True
+    return changed
 
 
 @njit(nogil=True, cache=True)
@@ -160,7 +177,7 @@ def _enqueue_around(field, i, j, queue, queued, first, count):
     return count
 
 
-@njit(nogil=True, cache=True)
+@njit(forceinline=True)
 def _between(field, row, column, h):
     """Return the value between grid points (place in units of the spacing): bilinear over those where the agent can be.
 
@@ -179,14 +196,20 @@ def _between(field, row, column, h):
 
 @njit(nogil=True, cache=True)
 def _look_up(fields, poses, spacing, turn_step, steps):
-    headings = fields.shape[3]
     for b in range(len(poses)):
-        row, column = poses[b, 1] / spacing, poses[b, 0] / spacing
-        turns = np.floor(poses[b, 2] / turn_step)
-        part = poses[b, 2] / turn_step - turns
-        h = int(turns) % headings
-        right, left = _between(fields[b], row, column, h), _between(fields[b], row, column, (h + 1) % headings)
-        steps[b] = (1 - part) * right + part * left
+        steps[b] = steps_to_go(fields[b], poses[b], spacing, turn_step)
+
+
+@njit(forceinline=True)
+def steps_to_go(field, pose, spacing, turn_step):
+    """Return what `look_up` does for one pose, as a float64."""
+    headings = field.shape[2]
+    row, column = pose[1] / spacing, pose[0] / spacing
+    turns = np.floor(pose[2] / turn_step)
+    part = pose[2] / turn_step - turns
+    h = int(turns) % headings
+    right, left = _between(field, row, column, h), _between(field, row, column, (h + 1) % headings)
+    return (1 - part) * right + part * left
 
 
 def oracle_steps(config: MazeConfig, layouts: Layout, poses: np.ndarray) -> np.ndarray:

@@ -107,21 +107,24 @@ def is_free(open_, x, z, radius):
 @njit(nogil=True, cache=True)
 def _spawn_batch(open_, start, goal, seeds, visits, distance, poses):
     for b in range(len(seeds)):
-        key = rng.stream(rng.stream(seeds[b], rng.SPAWN), visits[b])
-        rows, columns = start[b].shape
-        counter = 0
-        while True:
-            r = rng.below(key, counter, rows)
-            c = rng.below(key, counter + 1, columns)
-            x = c * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 2)
-            z = r * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 3)
-            counter += 4
-            if (
-                start[b, r, c]
-                and np.hypot(x - goal[b, 0], z - goal[b, 1]) >= distance
-                and is_free(open_[b], x, z, AGENT_RADIUS)
-            ):
-                break
-        poses[b, 0] = x
-        poses[b, 1] = z
-        poses[b, 2] = np.pi * (2 * rng.uniform(key, counter) - 1)
+        put(open_[b], start[b], goal[b], seeds[b], visits[b], distance, poses[b])
+
+
+@njit(forceinline=True)
+def put(open_, start, goal, seed, visit, distance, pose):
+    """Write the pose at which a visit begins in the maze of a seed."""
+    key = rng.stream(rng.stream(seed, rng.SPAWN), visit)
+    rows, columns = start.shape
+    counter = 0
+    while True:
+        r = rng.below(key, counter, rows)
+        c = rng.below(key, counter + 1, columns)
+        x = c * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 2)
+        z = r * PITCH - GAP / 2 + PITCH * rng.uniform(key, counter + 3)
+        counter += 4
+        is_far = np.hypot(x - goal[0], z - goal[1]) >= distance
+        if start[r, c] and is_far and is_free(open_, x, z, AGENT_RADIUS):
+            break
+    pose[0] = x
+    pose[1] = z
+    pose[2] = np.pi * (2 * rng.uniform(key, counter) - 1)
