@@ -1,7 +1,8 @@
-"""Workers side by side, the first in this process and each other in one of its own.
+"""Workers side by side: a rank's first in this process, each other in one of its own.
 
 They read the same weights, in shared memory, and each leaves its gradients in memory that the first can read. Threads
-would wait for each other's turn in Python, which costs two of them a tenth of their speed.
+would wait for each other's turn in Python, which costs two of them a tenth of their speed. Where there are several
+ranks, each has as many workers and its own copy of the weights, and all make the same steps.
 """
 
 import contextlib
@@ -16,12 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, multiprocessing
 
+from nav_meta import ranks
 from nav_meta.errors import UserError
 from nav_meta.worker import Worker
 
 
 class Crew:
-    """Calls a method of all workers at once."""
+    """Calls a method of all workers at once, of those of other ranks as well."""
 
     def __init__(self, first: Worker, others: Sequence[Callable[[], Worker]]) -> None:
         """Start the others.
@@ -51,11 +53,16 @@ class Crew:
             self._lines.append(line)
 
     def call(self, method: str, *arguments: Sequence[Any]) -> list[Any]:
-        """Call a method of all workers, the i-th with the i-th of each of `arguments`, and wait for all.
+        """Call a method of all workers, the i-th with the i-th of each of `arguments`, and return what all return.
+
+        All ranks must make the same calls; a worker's number is its rank times workers of a rank, and so on from there.
 
         Raises:
             UserError: a process has died.
         """
+        size = 1 + len(self._processes)
+        mine = slice(ranks.number() * size, (ranks.number() + 1) * size)
+        arguments = tuple(values[mine] for values in arguments)
         for process, line, *own in zip(
             self._processes, self._lines, *(values[1:] for values in arguments), strict=True
         ):
@@ -68,16 +75,15 @@ class Crew:
             if not fine:
                 raise RuntimeError(f"in a worker's process:\n{result}")
             results.append(result)
-        return results
+        return ranks.gather(results)
 
     def average_gradients(self) -> None:
         """Leave the mean of the gradients that the workers have found last in the `.grad` of the first one's agent."""
-        if not self._gradients:
-            return
         mean = [parameter.grad for parameter in self._first.agent.parameters()]
         for gradients in self._gradients:
             torch._foreach_add_(mean, gradients)
-        torch._foreach_div_(mean, 1 + len(self._gradients))
+        ranks.add(mean)
+        torch._foreach_div_(mean, ranks.count() * (1 + len(self._gradients)))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from models.agent import Agent, AgentConfig
+from nav_meta import ranks
 from nav_meta.checkpoint import pack_array, unpack_array
 from nav_meta.config import LearnerConfig
 from nav_meta.crew import Crew
@@ -41,15 +42,22 @@ class Learner:
             agent: which net.
             make_task: number of a worker -> its environments, as many for each. With several workers it must pickle:
                 they are in processes of their own.
-            workers: how many, one for each processor.
+            workers: how many, one for each processor, dealt evenly to the ranks.
             total_steps: environment steps over which the schedules run.
             seed: of the weights, of the actions, and of the order of sequences.
+
+        Raises:
+            UserError: the workers cannot be dealt evenly to the ranks.
         """
+        share, rest = divmod(workers, ranks.count())
+        if rest:
+            raise UserError(f"workers ({workers}) must be a multiple of the number of ranks ({ranks.count()}).")
+        lowest = ranks.number() * share
         self.config = config
         self.total_steps = total_steps
         self.step = 0
         self.precision = precision_of(config)
-        task = make_task(0)
+        task = make_task(lowest)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.agent = Agent(agent, task.observation_shape, task.actions, task.hint_size)
@@ -57,8 +65,11 @@ class Learner:
         self.batch = task.batch
         self.workers = workers
         self._crew = Crew(
-            Worker(self.agent, task, config, seed * 1000),
-            [partial(_make_worker, self.agent, make_task, config, seed, number) for number in range(1, workers)],
+            Worker(self.agent, task, config, seed * 1000 + lowest),
+            [
+                partial(_make_worker, self.agent, make_task, config, seed, number)
+                for number in range(lowest + 1, lowest + share)
+            ],
         )
         self._order = torch.Generator().manual_seed(seed)
         if config.optimizer == "adam":

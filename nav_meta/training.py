@@ -19,7 +19,7 @@ from mazes import renderer
 from mazes.environment import MazeEnvironment
 from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
-from nav_meta import checkpoint, evaluation, plots, report, video, vision
+from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
 from nav_meta.evaluation import MazeSet, Trajectory
@@ -105,17 +105,18 @@ def train(
         compare: runs or checkpoints to list in the table too, such as a feed-forward control.
 
     Returns:
-        The final figures on test mazes, or None when the run was stopped before its end.
+        The final figures on test mazes, or None when the run was stopped before its end, and in all ranks but the lead.
 
     Raises:
         UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
     """
     others = [load_agent(path) for path in compare]
-    tracker = Tracker(folder, asdict(config), wandb)
+    tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
     learner = make_learner(config)
     command = f"python scripts/train_nav.py --resume {folder}"
     figures = None
-    if run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command):
+    finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
+    if finished and ranks.lead():
         print(f"evaluating on {config.final_mazes} test mazes", file=sys.stderr)
         figures = _finish(learner, config, folder, tracker, others)
     tracker.finish()
@@ -160,38 +161,49 @@ def run(
     Raises:
         UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
     """
-    record = Record(folder, asdict(config), tracker, resume=resume)
     checkpoints = folder / "checkpoints"
 
     def save() -> None:
-        checkpoint.save(checkpoint.path_of(checkpoints, learner.step), {"config": asdict(config), **learner.state()})
-        checkpoint.prune(checkpoints, KEEP_CHECKPOINTS)
+        state = learner.state()  # of all ranks
+        if lead:
+            checkpoint.save(checkpoint.path_of(checkpoints, learner.step), {"config": asdict(config), **state})
+            checkpoint.prune(checkpoints, KEEP_CHECKPOINTS)
 
     def due(every: int, before: int) -> bool:
         return learner.step // every > before // every or learner.step >= config.steps
 
-    with contextlib.closing(record), Stop() as stop, Progress(config.steps, label) as progress:
+    lead = ranks.lead()
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(Stop())
+        if lead:
+            record = stack.enter_context(contextlib.closing(Record(folder, asdict(config), tracker, resume=resume)))
+            progress = stack.enter_context(Progress(config.steps, label))
         if resume:
-            path, contents = checkpoint.load_latest(checkpoints)
+            path, contents = ranks.of_lead(checkpoint.load_latest(checkpoints) if lead else None)
             learner.restore(contents)
-            record.truncate_after(learner.step)
-            progress.message(f"continuing {folder} from {path.name}")
+            if lead:
+                record.truncate_after(learner.step)
+                progress.message(f"continuing {folder} from {path.name}")
         else:
-            progress.message(f"training in {folder} with {config.workers} workers; evaluating the untrained agent")
-            record.write(0, evaluate())
+            if lead:
+                progress.message(f"training in {folder} with {config.workers} workers; evaluating the untrained agent")
+                record.write(0, evaluate())
             save()
-        while learner.step < config.steps and not stop.asked:
+        asked = False
+        while learner.step < config.steps and not asked:
             before = learner.step
             metrics = learner.update()
-            if due(config.evaluate_every, before) and learner.step < config.steps:
-                metrics |= evaluate()
-            record.write(learner.step, metrics)
-            progress.update(learner.step, metrics)
-            if due(config.checkpoint_every, before) or stop.asked:
+            asked = any(ranks.gather([stop.asked]))
+            if lead:
+                if due(config.evaluate_every, before) and learner.step < config.steps:
+                    metrics |= evaluate()
+                record.write(learner.step, metrics)
+                progress.update(learner.step, metrics)
+            if due(config.checkpoint_every, before) or asked:
                 save()
-        if stop.asked:
+        if asked and lead:
             progress.message(f"stopped at step {learner.step:,}; go on with: {command}")
-        return not stop.asked
+        return not asked
 
 
 def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:

@@ -9,9 +9,10 @@ from typing import Annotated, Literal
 
 import tyro
 
+from nav_meta import ranks
 from nav_meta.config import PRESETS, RunConfig
 from nav_meta.errors import UserError, exit_on_user_error
-from nav_meta.records import write_result
+from nav_meta.records import CONFIG, write_result
 from nav_meta.training import resumed_config, train
 
 
@@ -50,10 +51,10 @@ def main() -> None:
     except ValueError as error:  # of RunConfig: tyro only puts those of nested options into words
         raise UserError(f"{error}.") from error
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    resume = options.resume is not None or (ranks.restarted() and (folder / CONFIG).exists())
     clock = time.perf_counter()
-    figures = train(
-        options.config, folder, resume=options.resume is not None, wandb=options.wandb, compare=options.compare
-    )
+    with ranks.join():
+        figures = train(options.config, folder, resume=resume, wandb=options.wandb, compare=options.compare)
     if options.json and figures is not None:
         write_result(options.json, figures, options.config, clock, options.config.steps)
 

@@ -173,6 +173,53 @@ def test_stopped_and_resumed_equals_never_stopped(
     assert (folder / "plots" / "latency_by_visit.png").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the rank to kill in /proc")
+def test_two_ranks_train_what_two_workers_do_also_when_one_has_died(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ranks"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    with subprocess.Popen(
+        [*command, "--max-restarts", "1", "scripts/train_nav.py", *TINY, "--out", folder],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    ) as process:  # fmt: skip
+        try:
+            deadline = time.monotonic() + 300
+            while not any(path.name >= "step_000000001024" for path in checkpoints(folder)):
+                assert process.poll() is None and time.monotonic() < deadline, "the run made no checkpoint"
+                time.sleep(0.01)
+            os.kill(_process_of_rank(1, process.pid), signal.SIGKILL)
+            out, err = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    assert process.returncode == 0, err
+    assert f"continuing {folder} from step_" in err
+    assert out.count("random walk") == 1, "one rank talks"
+    assert rows(folder) == rows(finished)
+    assert (folder / "table.md").read_bytes() == (finished / "table.md").read_bytes()
+
+
+def _process_of_rank(rank: int, parent: int) -> int:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if int(path.read_text().rsplit(")", 1)[1].split()[1]) != parent:
+                continue
+            if f"\0RANK={rank}\0" in (path.parent / "environ").read_text():
+                return int(path.parent.name)
+        except OSError:  # gone since
+            continue
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def test_workers_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [*TINY, "--workers", "1", "--out", str(tmp_path / "run")]
+    result = subprocess.run(
+        [*command, "scripts/train_nav.py", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert result.returncode != 0
+    assert "error: workers (1) must be a multiple of the number of ranks (2)" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_wandb_offline_leaves_a_run_and_does_not_touch_stdout(
     tmp_path: Path, broken_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
