@@ -1,10 +1,12 @@
 """Other worlds to measure ours beside, stepped in processes of their own: MiniWorld, and ViZDoom where installed."""
 
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -116,6 +118,7 @@ def make_vizdoom(height: int, width: int) -> Play:
     game.set_screen_resolution(getattr(vizdoom.ScreenResolution, f"RES_{width}X{height}"))
     game.set_screen_format(vizdoom.ScreenFormat.RGB24)
     game.set_window_visible(False)
+    game.set_doom_config_path(str(Path(tempfile.gettempdir()) / "vizdoom.ini"))  # otherwise written where one works
     game.init()
     buttons = np.eye(game.get_available_buttons_size(), dtype=int)[: len(ACTIONS)].tolist()
 
