@@ -166,7 +166,8 @@ class MazeEnvironment:
 
     def step(self, actions: np.ndarray) -> None:
         """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
-        found = simulator.step(self.config, self.layouts, self.poses, actions)
+        steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
+        found = simulator.step(self.config, self.layouts, self.poses, actions, steps)
         self.episode_step += 1
         self.visit_step += 1
         self._prev_action[:] = actions

@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from mazes import look as looks
 from mazes import seeds as rng
-from mazes.textures import BRICK, WALL_TEXTURES
+from mazes.textures import BRICK, SECOND, VARIANT_COUNT, WALL_TEXTURES
 
 ROOM = 3.0
 """Side of a room, metres (MiniWorld `Maze.room_size`)."""
@@ -69,6 +70,9 @@ class MazeConfig:
     """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees."""
     respawn_distance: float = 2.5
     """Smallest distance between the goal and the place where the agent is put, metres."""
+    domain_rand: bool = False
+    """Draw lights, the box's colour, the camera's place, pitch and field of view and the files of wall textures for
+    each episode, and the lengths of steps and turns for each step, in MiniWorld's ranges."""
 
     def __post_init__(self) -> None:
         """Check every option.
@@ -86,6 +90,8 @@ class MazeConfig:
             require_number(name, getattr(self, name), 2, 15, whole=True)
         require_number("extra_openings", self.extra_openings, 0, 1)
         require_number("respawn_distance", self.respawn_distance, 2, 3)
+        if not isinstance(self.domain_rand, bool):
+            raise ValueError(f"domain_rand must be True or False, not {self.domain_rand!r}")
 
     @property
     def rooms(self) -> int:
@@ -110,7 +116,12 @@ class MazeConfig:
     @property
     def near(self) -> float:
         """Distance below which the goal counts as reached, metres (`MiniWorldEnv.near`)."""
-        return BOX_RADIUS + AGENT_RADIUS + 1.1 * self.forward_step
+        return BOX_RADIUS + AGENT_RADIUS + 1.1 * self.longest_step
+
+    @property
+    def longest_step(self) -> float:
+        """The longest step forward there may be, metres."""
+        return self.forward_step * looks.FORWARD_STEP[1] if self.domain_rand else self.forward_step
 
     @property
     def visit_cap(self) -> int:
@@ -128,11 +139,14 @@ class Layout(NamedTuple):
     open: np.ndarray
     """bool [2 rows - 1, 2 columns - 1]: can one walk here."""
     texture: np.ndarray
-    """uint8 [2 rows - 1, 2 columns - 1]: wall texture of each open cell, an index into `textures.WALL_TEXTURES`."""
+    """uint8 [2 rows - 1, 2 columns - 1]: wall texture of each open cell, an index into `textures.WALL_TEXTURES`, or
+    with domain randomisation into `textures.FILES`."""
     goal: np.ndarray
     """float64 [3]: x and z of the goal box in metres, and its heading in radians."""
     start: np.ndarray
     """bool [rows, columns]: rooms in which the agent may be put."""
+    look: np.ndarray
+    """float64 [K]: what domain randomisation drew, see `mazes.look`; without it K is 0."""
 
 
 def generate(config: MazeConfig, seed: int) -> Layout:
@@ -155,6 +169,7 @@ def empty_batch(config: MazeConfig, batch: int) -> Layout:
         np.zeros(cells, np.uint8),
         np.zeros((batch, 3)),
         np.zeros((batch, config.rows, config.columns), np.bool_),
+        np.zeros((batch, looks.SIZE if config.domain_rand else 0)),
     )
 
 
@@ -169,15 +184,19 @@ def write_batch(config: MazeConfig, seeds: np.ndarray, layouts: Layout) -> None:
         layouts.texture,
         layouts.goal,
         layouts.start,
+        layouts.look,
     )
 
 
 @njit(nogil=True, cache=True)
-def _write_batch(seeds, kind, extra_openings, landmarks, open_, texture, goal, start):
+def _write_batch(seeds, kind, extra_openings, landmarks, open_, texture, goal, start, look):
     path = np.empty((start.shape[1] * start.shape[2], 2), np.int64)
     deck = np.empty(DECK, np.int64)
     for i in range(len(seeds)):
         write_maze(seeds[i], kind, extra_openings, landmarks, open_[i], texture[i], goal[i], start[i], path, deck)
+        if look.shape[1]:
+            looks.draw(seeds[i], look[i])
+            _vary(seeds[i], open_[i], texture[i])
 
 
 @njit(forceinline=True)
@@ -286,6 +305,18 @@ def _paint(seed, landmarks, open_, texture, deck):
                 texture[i, j] = texture[i - 1, j]
             elif j % 2 == 1 and i % 2 == 0:
                 texture[i, j] = texture[i, j - 1]
+
+
+@njit(nogil=True, cache=True)
+def _vary(seed, open_, texture):
+    """Give each open cell one of the files of its texture, as MiniWorld gives one to each room and each gap."""
+    key = rng.stream(seed, rng.VARIANTS)
+    for i in range(open_.shape[0]):
+        for j in range(open_.shape[1]):
+            if open_[i, j]:
+                variant = rng.below(key, i * open_.shape[1] + j, VARIANT_COUNT[texture[i, j]])
+                if variant > 0:
+                    texture[i, j] = SECOND[texture[i, j]] + variant - 1
 
 
 @njit(nogil=True, cache=True)

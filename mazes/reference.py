@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mazes import look as looks
 from mazes.layout import PITCH, ROOM, STEP_SIZES, Layout, MazeConfig, generate
-from mazes.textures import WALL_TEXTURES
+from mazes.textures import FILES
 
 if TYPE_CHECKING:
     from miniworld.miniworld import MiniWorldEnv
@@ -36,8 +37,9 @@ def available() -> str | None:
 def make_reference(config: MazeConfig, layout: Layout, height: int = 60, width: int = 80) -> "MiniWorldEnv":
     """Return a maze as a MiniWorld environment, with observations uint8 [height, width, 3].
 
-    It is a `miniworld.MiniWorldEnv` with the red box at the layout's goal and domain randomisation off. Its attributes
-    `pose` and `goal`, float64 [3] as in `mazes.simulator` and `Layout`, can be read and set.
+    It is a `miniworld.MiniWorldEnv` with the red box at the layout's goal. Its attributes `pose` and `goal`, float64
+    [3] as in `mazes.simulator` and `Layout`, can be read and set. With domain randomisation it has the layout's look,
+    and `step` can be given what `simulator.draw_steps` drew; nothing is left to its own generator.
 
     Raises:
         RuntimeError: there is no OpenGL here.
@@ -98,6 +100,7 @@ class ReferenceRenderer:
             world.show(layout, walls=self._rows[row][1])
             self._rows[row] = key, world.walls
         world.walls = self._rows[row][1]
+        world.look = layout.look
         world.goal = layout.goal
         world.pose = poses[row]
         return world
@@ -121,13 +124,18 @@ def _reference_class() -> type:
     from miniworld.opengl import FrameBuffer
     from miniworld.params import DEFAULT_PARAMS
     from pyglet.gl import (
+        GL_AMBIENT,
         GL_COMPILE,
         GL_DEPTH_ATTACHMENT,
         GL_DEPTH_COMPONENT,
         GL_DEPTH_COMPONENT24,
+        GL_DIFFUSE,
         GL_FLOAT,
         GL_FRAMEBUFFER,
+        GL_LIGHT0,
+        GL_POSITION,
         GL_RENDERBUFFER,
+        GLfloat,
         GLuint,
         glBindFramebuffer,
         glBindRenderbuffer,
@@ -136,6 +144,7 @@ def _reference_class() -> type:
         glFramebufferRenderbuffer,
         glGenLists,
         glGenRenderbuffers,
+        glLightfv,
         glNewList,
         glReadPixels,
         glRenderbufferStorage,
@@ -170,6 +179,16 @@ def _reference_class() -> type:
             depth = z_near * z_far / (z_far - buffer[::-1].astype(np.float64) * (z_far - z_near))
             return depth.astype(np.float32)
 
+    class Choice:
+        """In place of a generator: draws the file of a wall's texture that was drawn before; the rest has only one."""
+
+        def __init__(self, number: int) -> None:
+            self._number = number
+
+        def integers(self, low: int, high: int) -> int:
+            """Return an index of one of a texture's files."""
+            return min(self._number, high) - 1
+
     class ReferenceMaze(MiniWorldEnv):
         """A `Layout` in MiniWorld.
 
@@ -182,8 +201,10 @@ def _reference_class() -> type:
             self.walls = None
             forward_step, turn_step = STEP_SIZES[config.step_size]
             params = DEFAULT_PARAMS.no_random()
-            params.set("forward_step", forward_step)
+            # MiniWorld's `near` asks for the longest step there may be.
+            params.set("forward_step", forward_step, forward_step, config.longest_step)
             params.set("turn_step", turn_step)
+            self._longest_step = config.longest_step
             # The window's buffer outlives the environment: keep it as small as the observation's.
             super().__init__(
                 max_episode_steps=config.visit_cap,
@@ -215,14 +236,39 @@ def _reference_class() -> type:
             self.box.pos = np.array([goal[0], 0.0, goal[1]])
             self.box.dir = float(goal[2])
 
+        @property
+        def look(self) -> np.ndarray:
+            """What domain randomisation drew, float64 [`looks.SIZE`], or of length 0."""
+            return self.layout.look
+
+        @look.setter
+        def look(self, look: np.ndarray) -> None:
+            self.layout = self.layout._replace(look=look)
+            for name in looks.NAMES:
+                drawn = looks.of(look, name) if len(look) else DEFAULT_PARAMS.sample(None, name)
+                self.params.set(name, drawn)
+            self.params.sample_many(None, self, ["light_pos", "light_color", "light_ambient"])
+            for entity in self.entities:
+                entity.randomize(self.params, None)
+
         def show(self, layout: Layout, walls: int | None) -> None:
             """Build another world, its walls in the display list `walls` (None: a new one)."""
             self.layout = layout
             self.walls = walls
             self.reset()
 
-        def step(self, action: int) -> tuple:
-            """Move as MiniWorld does; reward 1 and the end when the box is near, as in its `Maze`."""
+        def step(self, action: int, drawn: np.ndarray | None = None) -> tuple:
+            """Move as MiniWorld does; reward 1 and the end when the box is near, as in its `Maze`.
+
+            Args:
+                action: one of `simulator.ACTIONS`.
+                drawn: float64 [3], a row of `simulator.draw_steps`.
+            """
+            if drawn is not None:
+                forward, drift, turn = drawn
+                self.params.set("forward_step", forward, forward, self._longest_step)
+                self.params.set("forward_drift", drift)
+                self.params.set("turn_step", turn / (np.pi / 180))
             observation, _, _, truncated, info = super().step(action)
             found = bool(self.near(self.box))
             return observation, float(found), found, truncated, info
@@ -233,27 +279,38 @@ def _reference_class() -> type:
 
         def _gen_world(self) -> None:
             open_, texture = self.layout.open, self.layout.texture
+            self.look = self.layout.look
             rooms = {
                 (i, j): self.add_rect_room(
                     min_x=j // 2 * PITCH,
                     max_x=j // 2 * PITCH + ROOM,
                     min_z=i // 2 * PITCH,
                     max_z=i // 2 * PITCH + ROOM,
-                    wall_tex=WALL_TEXTURES[texture[i, j]],
+                    wall_tex=FILES[texture[i, j]][0],
                 )
                 for i in range(0, open_.shape[0], 2)
                 for j in range(0, open_.shape[1], 2)
                 if open_[i, j]
             }
+            self._cells = list(rooms)  # those of `self.rooms`, to which each connection adds another
             for (i, j), room in rooms.items():
                 if (i, j + 2) in rooms and open_[i, j + 1]:
+                    self._cells.append((i, j + 1))
                     self.connect_rooms(room, rooms[i, j + 2], min_z=room.min_z, max_z=room.max_z)
                 if (i + 2, j) in rooms and open_[i + 1, j]:
+                    self._cells.append((i + 1, j))
                     self.connect_rooms(room, rooms[i + 2, j], min_x=room.min_x, max_x=room.max_x)
             x, z, heading = self.layout.goal
             self.box = self.place_entity(Box(color="red"), pos=np.array([x, 0.0, z]), dir=heading)
             r, c = np.argwhere(self.layout.start)[0]
             self.place_agent(pos=np.array([c * PITCH + ROOM / 2, 0.0, r * PITCH + ROOM / 2]), dir=0.0)
+
+        def _gen_static_data(self) -> None:
+            super()._gen_static_data()
+            for cell, room in zip(self._cells, self.rooms, strict=True):
+                number = FILES[self.layout.texture[cell]][1]
+                if number > 1:
+                    room._gen_static_data(self.params, Choice(number))
 
         def _render_static(self) -> None:
             rooms, self.rooms = self.rooms, []
@@ -268,6 +325,12 @@ def _reference_class() -> type:
 
         def _render_world(self, frame_buffer: FrameBuffer, render_agent: bool) -> np.ndarray:
             glCallList(1)
+            for name, values in (
+                (GL_POSITION, self.light_pos + 1),
+                (GL_AMBIENT, self.light_ambient),
+                (GL_DIFFUSE, self.light_color),
+            ):
+                glLightfv(GL_LIGHT0, name, (GLfloat * 4)(*values))
             glCallList(self.walls)
             self.box.render()
             if render_agent:

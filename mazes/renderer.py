@@ -5,9 +5,7 @@ sees: ceiling above, the wall that the ray meets, floor below, and the goal box 
 a pixel, *which* surface a sample sees is decided at the sample, *its colour* at the pixel's centre: mip-mapped textures
 (trilinear) times the light of the face.
 
-A place in the picture is (lateral, slope): tangents of the angles to the right of and above the optical axis. Depth is
-measured along the optical axis, metres. Its inverse is linear in lateral on a plane, so that a wall is cast once, not
-once a sample.
+Mazes whose look is randomised have cameras that pitch, and other lights; `mazes.exact` draws those.
 
 Surfaces are drawn from back to front: ceiling and floor by rows, which have one depth each, then walls by columns, for
 the same reason, then the box. Either way a pixel is one linear lookup along a *strip*, a column of a texture between
@@ -24,14 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from mazes import textures
+from mazes import exact, textures
 from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout
-from mazes.simulator import cell_of, is_open, low_edge
+from mazes.rays import NORTH, SAMPLE_Y, SAMPLES, WALL_HEIGHT, WALL_IN_VIEW, WEST, cast, cast_box, describe, log2
 
 CAMERA_HEIGHT = 1.5
 """MiniWorld `Agent.cam_height`, metres."""
-WALL_HEIGHT = 2.74
-"""MiniWorld `DEFAULT_WALL_HEIGHT`, metres."""
 TAN_HALF_FOV = np.tan(np.pi / 6)
 """MiniWorld `Agent.cam_fov_y` is 60 degrees."""
 
@@ -43,14 +39,6 @@ _DIFFUSE = 0.7
 _LIGHT_XZ = 1 / np.sqrt(1 + 3.5**2 + 1)
 _LIT_WALL = _AMBIENT + _DIFFUSE * _LIGHT_XZ
 
-# Sides of a cell, by the wall one sees there.
-_EAST, _NORTH, _WEST, _SOUTH = range(4)
-
-_SAMPLES = 4
-_SAMPLE_Y = np.array([0.375, 0.875, 0.125, 0.625])
-"""Rotated-grid sample positions below the upper edge of a pixel, from left to right, as OpenGL implementations place
-four samples; the positions from the left edge are 1/8, 3/8, 5/8 and 7/8."""
-
 _SHARE_BITS = 7
 """Between two texels of a strip there are 2 to this power places."""
 _GREY_BITS = _SHARE_BITS + 1
@@ -59,23 +47,6 @@ _HALF_GREYS = np.uint64(0x01FF_01FF_01FF)
 """The bits of a packed colour of a strip."""
 _BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
 """The bits of a packed colour that are lost when it is divided by four, one part for each sample."""
-
-_WALL_IN_VIEW = np.dtype(
-    [
-        ("end", np.int64),  # one past the last sample that sees it, counted from the left of the picture
-        ("texture", np.int64),
-        ("light", np.float64),
-        ("distance", np.float64),  # metres from the camera to its plane
-        # At a lateral, 1 / depth = near + near_slope * lateral, and the texture's place is
-        # across + depth * (turn + turn_slope * lateral) metres.
-        ("near", np.float64),
-        ("near_slope", np.float64),
-        ("across", np.float64),
-        ("turn", np.float64),
-        ("turn_slope", np.float64),
-    ]
-)
-
 
 _LEVEL_STEPS = 4
 """Ceiling and floor are baked at mip levels this many to an octave."""
@@ -101,7 +72,10 @@ def render(
     if out is None:
         out = np.empty((len(poses), height, width, 3), np.uint8)
     height, width = out.shape[1:3]
-    walls = np.empty(_SAMPLES * width, _WALL_IN_VIEW)
+    if layouts.look.shape[1]:
+        exact.render(layouts, poses, out)
+        return out
+    walls = np.empty(SAMPLES * width, WALL_IN_VIEW)
     pyramids, ground = textures.load(), _ground(height, width)
     _render_batch(layouts.open, layouts.texture, layouts.goal, poses, pyramids, ground, walls, out)
     return out
@@ -167,89 +141,12 @@ def _ground(height: int, width: int) -> _Ground:
 def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: int = 40) -> np.ndarray:
     """Return the depth at each pixel's centre, float32 [B, height, width], metres along the optical axis."""
     out = np.empty((len(poses), height, width), np.float32)
-    walls = np.empty(1, _WALL_IN_VIEW)
+    if layouts.look.shape[1]:
+        exact.render_depth(layouts, poses, out)
+        return out
+    walls = np.empty(1, WALL_IN_VIEW)
     _depth_batch(layouts.open, layouts.texture, layouts.goal, poses, walls, out)
     return out
-
-
-@njit(forceinline=True)
-def _cast(open_, x, z, cos, sin, lateral):
-    """Follow a planar ray to the first wall.
-
-    Returns:
-        row and column of the last open cell and the side at which the ray ends; the lateral up to which rays further
-        right take the same way through the cells, and so end at the same wall.
-    """
-    dx, dz = cos + lateral * sin, lateral * cos - sin
-    i, j = cell_of(z), cell_of(x)
-    until = np.inf
-    while True:
-        to_x, to_z = low_edge(j + (dx > 0)) - x, low_edge(i + (dz > 0)) - z
-        through_x = abs(to_x * dz) < abs(to_z * dx)
-        # The right-hand end of the cell's side that the ray crosses.
-        if through_x:
-            to_z = low_edge(i + (dx > 0)) - z
-        else:
-            to_x = low_edge(j + (dz <= 0)) - x
-        forward = to_x * cos - to_z * sin
-        if forward > 0:
-            until = min(until, (to_x * sin + to_z * cos) / forward)
-        if through_x:
-            step = 1 if dx > 0 else -1
-            if not is_open(open_, i, j + step):
-                return i, j, _EAST if dx > 0 else _WEST, until
-            j += step
-        else:
-            step = 1 if dz > 0 else -1
-            if not is_open(open_, i + step, j):
-                return i, j, _SOUTH if dz > 0 else _NORTH, until
-            i += step
-
-
-@njit(forceinline=True)
-def _describe(wall, i, j, side, texture, x, z, cos, sin):
-    """Fill in the wall on a side of cell (i, j), as seen from (x, z)."""
-    mirrored = side == _EAST or side == _NORTH
-    if side == _EAST or side == _WEST:
-        wall.distance = low_edge(j + mirrored) - x
-        wall.near, wall.near_slope = cos / wall.distance, sin / wall.distance
-        wall.across, wall.turn, wall.turn_slope = z - low_edge(i + mirrored), -sin, cos
-    else:
-        wall.distance = low_edge(i + (not mirrored)) - z
-        wall.near, wall.near_slope = -sin / wall.distance, cos / wall.distance
-        wall.across, wall.turn, wall.turn_slope = x - low_edge(j + mirrored), cos, sin
-    if mirrored:
-        wall.across, wall.turn, wall.turn_slope = -wall.across, -wall.turn, -wall.turn_slope
-    wall.light = _LIT_WALL if side == _WEST or side == _NORTH else _AMBIENT
-    wall.texture = texture[i, j]
-
-
-@njit(forceinline=True)
-def _cast_box(goal, cos_goal, sin_goal, x, z, dx, dz):
-    """Meet the goal box with a planar ray.
-
-    Returns:
-        depths at which the ray enters and leaves the box's outline (both infinite: it misses), and the brightness in
-        [0, 1] of the side it enters through.
-    """
-    ox, oz = x - goal[0], z - goal[1]
-    if (ox * dz - oz * dx) ** 2 > BOX_RADIUS**2 * (dx * dx + dz * dz):
-        return np.inf, np.inf, 0.0
-    # The box's own axes are (cos, -sin) and (sin, cos) in (x, z): OpenGL turns it about the vertical.
-    px, pz = ox * cos_goal - oz * sin_goal, ox * sin_goal + oz * cos_goal
-    qx, qz = dx * cos_goal - dz * sin_goal, dx * sin_goal + dz * cos_goal
-    if qx == 0:
-        qx = 1e-30
-    if qz == 0:
-        qz = 1e-30
-    half_x, half_z = np.copysign(BOX_SIZE / 2, qx), np.copysign(BOX_SIZE / 2, qz)
-    in_x, out_x = (-half_x - px) / qx, (half_x - px) / qx
-    in_z, out_z = (-half_z - pz) / qz, (half_z - pz) / qz
-    enter, leave = max(in_x, in_z), min(out_x, out_z)
-    if enter >= leave or enter <= 0:
-        return np.inf, np.inf, 0.0
-    cosine = (sin_goal - cos_goal) * np.sign(qx) if in_x > in_z else -(sin_goal + cos_goal) * np.sign(qz)
-    return enter, leave, min(1.0, _AMBIENT + _DIFFUSE * max(0.0, cosine * _LIGHT_XZ))
 
 
 class _Work(NamedTuple):
@@ -281,10 +178,10 @@ class _Work(NamedTuple):
 
 @njit
 def _make_work(height, width):
-    samples = _SAMPLES * width
+    samples = SAMPLES * width
     horizon = np.empty(samples)
     for m in range(samples):
-        horizon[m] = height / 2 - _SAMPLE_Y[m % _SAMPLES]
+        horizon[m] = height / 2 - SAMPLE_Y[m % SAMPLES]
     strip = np.empty(textures.LARGEST_SIDE + 1, np.uint64)
     return _Work(
         horizon,
@@ -313,12 +210,12 @@ def _find_walls(open_, texture, x, z, cos, sin, pixel, walls, work):
     height = len(work.canvas)
     samples = len(work.near)
     centre = samples / 2 - 0.5
-    samples_per_lateral = _SAMPLES / pixel
+    samples_per_lateral = SAMPLES / pixel
     first = n = 0
     while first < samples:
-        i, j, side, until = _cast(open_, x, z, cos, sin, (first - centre) / samples_per_lateral)
+        i, j, side, until = cast(open_, x, z, cos, sin, (first - centre) / samples_per_lateral)
         wall = walls[n]
-        _describe(wall, i, j, side, texture, x, z, cos, sin)
+        describe(wall, i, j, side, texture, x, z, cos, sin)
         wall.end = max(first + 1, np.int64(min(samples, np.ceil(until * samples_per_lateral + centre))))
         near, slope = wall.near, wall.near_slope / samples_per_lateral
         for m in range(np.uint64(first), np.uint64(wall.end)):
@@ -340,7 +237,7 @@ def _find_box(goal, x, z, cos, sin, pixel, work):
     height = len(work.canvas)
     samples = len(work.near)
     centre = samples / 2 - 0.5
-    samples_per_lateral = _SAMPLES / pixel
+    samples_per_lateral = SAMPLES / pixel
     # The box's outline is within a circle, and that in a square with sides along the optical axis.
     ahead = (goal[0] - x) * cos - (goal[1] - z) * sin
     right = (goal[0] - x) * sin + (goal[1] - z) * cos
@@ -357,11 +254,13 @@ def _find_box(goal, x, z, cos, sin, pixel, work):
     drop = (CAMERA_HEIGHT - BOX_SIZE) / pixel
     for m in range(first, end):
         lateral = (m - centre) / samples_per_lateral
-        enter, leave, light = _cast_box(goal, cos_goal, sin_goal, x, z, cos + lateral * sin, lateral * cos - sin)
+        dx, dz = cos + lateral * sin, lateral * cos - sin
+        enter, leave, normal_x, normal_z = cast_box(goal, cos_goal, sin_goal, x, z, dx, dz)
         if enter * work.near[m] < 1:
             work.box[0, m] = _row_below(work.horizon[m] + drop / leave, height)
             work.box[1, m] = _row_below(work.horizon[m] + drop / enter, height)
             work.box[2, m] = _row_below(work.horizon[m] + CAMERA_HEIGHT / pixel / enter, height)
+            light = min(1.0, _AMBIENT + _DIFFUSE * max(0.0, (normal_x + normal_z) * _LIGHT_XZ))
             work.box[3, m] = np.int64(255 * light * (1 << _GREY_BITS))
         else:
             work.box[0, m] = work.box[1, m] = work.box[2, m] = height
@@ -372,8 +271,8 @@ def _find_box(goal, x, z, cos, sin, pixel, work):
 def _find_reach(edges, reach):
     for column in range(np.uint64(reach.shape[1])):
         top, inner_top, inner_bottom, bottom = 1 << 30, 0, 1 << 30, 0
-        for k in range(_SAMPLES):
-            m = np.uint64(_SAMPLES) * column + np.uint64(k)
+        for k in range(SAMPLES):
+            m = np.uint64(SAMPLES) * column + np.uint64(k)
             top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
             inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
         reach[0, column], reach[1, column], reach[2, column], reach[3, column] = top, inner_top, inner_bottom, bottom
@@ -449,11 +348,9 @@ def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
 
 
 @njit(forceinline=True)
-def _log2(x):
-    """Return the binary logarithm of a positive number to within 0.01, without a call that keeps loops from vectors."""
-    bits = np.float32(x).view(np.int32)
-    mantissa = np.int32(bits & 0x7FFFFF | 0x3F800000).view(np.float32)
-    return (bits >> 23) - 127 + ((-1 / 3) * mantissa + 2) * mantissa - 5 / 3
+def _light_on(side):
+    """Return the brightness in [0, 1] of the wall on a side of a cell."""
+    return _LIT_WALL if side == WEST or side == NORTH else _AMBIENT
 
 
 @njit(forceinline=True)
@@ -479,7 +376,7 @@ def _place_on(plane, lateral, pixel, height):
     # A pixel covers more of a wall that is seen at an angle.
     texels = textures.TEXELS_PER_METRE * pixel * depth * max(1.0, depth / distance)
     return (
-        min(max(np.int64(256 * _log2(texels)), 0), highest),
+        min(max(np.int64(256 * log2(texels)), 0), highest),
         np.int64((along + depth * (turn + turn_slope * lateral)) * across),
         np.int64((CAMERA_HEIGHT + (height - 1) / 2 * pixel * depth) * up),
         np.int64(pixel * depth * up),
@@ -576,7 +473,7 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
     """Draw columns first to end, which see one wall alone."""
     canvas, edges, reach, on_wall = work.canvas, work.edges, work.reach, work.on_wall
     strip, channels, texels, levels = work.strip, work.channels, pyramids.texels, pyramids.levels
-    texture, light = wall.texture, wall.light
+    texture, light = wall.texture, _light_on(wall.side)
     height, width = canvas.shape
     plane = _plane(wall, pyramids)
     for k in range(np.uint64(first), np.uint64(end)):
@@ -588,7 +485,7 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
         inner_bottom = max(inner_top, inner_bottom)
         on_column = on_wall[0, k], on_wall[1, k], on_wall[2, k], on_wall[3, k]
         v, dv, length = _prepare(texels, levels, texture, light, on_column, top, bottom, strip, channels)
-        left, right = np.uint64(_SAMPLES) * k, np.uint64(_SAMPLES) * k + np.uint64(_SAMPLES)
+        left, right = np.uint64(SAMPLES) * k, np.uint64(SAMPLES) * k + np.uint64(SAMPLES)
         for row in range(np.uint64(top), np.uint64(inner_top)):
             colour = _look_up(strip, v, length)
             canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
@@ -615,7 +512,7 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
     for row in range(np.uint64(height)):
         # In quarters nothing is left over, where walls take all four samples, of what an earlier frame drew here.
         behind[row] = canvas[row, k] = canvas[row, k] & ~_BELOW_QUARTERS
-    first, end = _SAMPLES * column, _SAMPLES * (column + 1)
+    first, end = SAMPLES * column, SAMPLES * (column + 1)
     while first < end:
         wall = walls[n]
         wall_end = min(wall.end, end)
@@ -624,8 +521,9 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
             top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
             inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
         on_wall = _place_on(_plane(wall, pyramids), (column + 0.5 - width / 2) * pixel, pixel, height)
+        light = _light_on(wall.side)
         v, dv, length = _prepare(
-            pyramids.texels, pyramids.levels, wall.texture, wall.light, on_wall, top, bottom, work.strip, work.channels
+            pyramids.texels, pyramids.levels, wall.texture, light, on_wall, top, bottom, work.strip, work.channels
         )
         for row in range(np.uint64(top), np.uint64(bottom)):
             colour = _look_up(work.strip, v, length)
@@ -642,10 +540,10 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
 def _draw_walls(pyramids, walls, pixel, work):
     n = column = 0
     while column < work.canvas.shape[1]:
-        end = walls[n].end // _SAMPLES
+        end = walls[n].end // SAMPLES
         if column < end:
             _draw_wall(pyramids, walls[n], column, end, pixel, work)
-            n += walls[n].end == _SAMPLES * end
+            n += walls[n].end == SAMPLES * end
             column = end
         else:
             n = _draw_seam(pyramids, walls, n, column, pixel, work)
@@ -656,8 +554,8 @@ def _draw_walls(pyramids, walls, pixel, work):
 def _draw_box(box, first, end, canvas):
     """Draw the box where samples first to end see it: all in its side's colour, then its top over that."""
     red = np.uint64(255 << _GREY_BITS)
-    for column in range(first // _SAMPLES, (end + _SAMPLES - 1) // _SAMPLES):
-        left, right = max(first, _SAMPLES * column), min(end, _SAMPLES * (column + 1))
+    for column in range(first // SAMPLES, (end + SAMPLES - 1) // SAMPLES):
+        left, right = max(first, SAMPLES * column), min(end, SAMPLES * (column + 1))
         side, top, bottom = np.uint64(0), len(canvas), 0
         for m in range(left, right):
             if box[0, m] < box[2, m]:
@@ -703,10 +601,10 @@ def _depth_batch(open_, texture, goal, poses, walls, out):
         cos_goal, sin_goal = np.cos(goal[b, 2]), np.sin(goal[b, 2])
         for column in range(width):
             lateral = (column + 0.5 - width / 2) * pixel
-            i, j, side, _ = _cast(open_[b], x, z, cos, sin, lateral)
-            _describe(walls[0], i, j, side, texture[b], x, z, cos, sin)
+            i, j, side, _ = cast(open_[b], x, z, cos, sin, lateral)
+            describe(walls[0], i, j, side, texture[b], x, z, cos, sin)
             wall = 1 / (walls[0].near + walls[0].near_slope * lateral)
-            enter, leave, _ = _cast_box(goal[b], cos_goal, sin_goal, x, z, cos + lateral * sin, lateral * cos - sin)
+            enter, leave, _, _ = cast_box(goal[b], cos_goal, sin_goal, x, z, cos + lateral * sin, lateral * cos - sin)
             for row in range(height):
                 slope = (height / 2 - row - 0.5) * pixel
                 depth = wall

@@ -8,14 +8,17 @@ or into the goal box is not made at all (`MiniWorldEnv.move_agent`, miniworld 2.
 import numpy as np
 from numba import njit
 
+from mazes import look
 from mazes import seeds as rng
-from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, Layout, MazeConfig
+from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, STEP_SIZES, Layout, MazeConfig
 
 ACTIONS = ("turn left", "turn right", "forward")
 TURN_LEFT, TURN_RIGHT, FORWARD = range(3)
 
 
-def step(config: MazeConfig, layouts: Layout, poses: np.ndarray, actions: np.ndarray) -> np.ndarray:
+def step(
+    config: MazeConfig, layouts: Layout, poses: np.ndarray, actions: np.ndarray, steps: np.ndarray | None = None
+) -> np.ndarray:
     """Make one action in each of B mazes.
 
     Args:
@@ -23,13 +26,31 @@ def step(config: MazeConfig, layouts: Layout, poses: np.ndarray, actions: np.nda
         layouts: B mazes.
         poses: float64 [B, 3], changed in place.
         actions: int64 [B], indices into `ACTIONS`.
+        steps: those of `draw_steps`; None: the usual ones.
 
     Returns:
         bool [B]: is the agent near the goal now (`MiniWorldEnv.near`).
     """
     found = np.empty(len(poses), np.bool_)
-    _step_batch(layouts.open, layouts.goal, poses, actions, config.forward_step, config.turn_step, config.near, found)
+    if steps is None:
+        steps = np.array([[config.forward_step, 0.0, config.turn_step]])
+    _step_batch(layouts.open, layouts.goal, poses, actions, steps, config.near, found)
     return found
+
+
+def draw_steps(config: MazeConfig, seeds: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
+    """Return what the next action makes in B mazes with domain randomisation; without it, None.
+
+    A pure function of the maze seeds uint64 [B] and of how many steps the episodes have had, int64 [B].
+
+    Returns:
+        float64 [B, 3]: the step forward in metres, its drift to the right in metres, and the turn in radians.
+    """
+    if not config.domain_rand:
+        return None
+    steps = np.empty((len(seeds), 3))
+    look.draw_steps(seeds, counts, *STEP_SIZES[config.step_size], steps)
+    return steps
 
 
 def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.ndarray) -> np.ndarray:
@@ -45,17 +66,19 @@ def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.nda
 
 
 @njit(nogil=True, cache=True)
-def _step_batch(open_, goal, poses, actions, forward_step, turn_step, near, found):
+def _step_batch(open_, goal, poses, actions, steps, near, found):
     for b in range(len(poses)):
-        found[b] = move(open_[b], goal[b], poses[b], actions[b], forward_step, turn_step, near)
+        forward, drift, turn = steps[min(b, len(steps) - 1)]
+        found[b] = move(open_[b], goal[b], poses[b], actions[b], forward, turn, near, drift)
 
 
 @njit(nogil=True, cache=True)
-def move(open_, goal, pose, action, forward_step, turn_step, near):
+def move(open_, goal, pose, action, forward_step, turn_step, near, drift=0.0):
     """Make one action in one maze; changes `pose`, returns whether the goal is near."""
     if action == FORWARD:
-        x = pose[0] + np.cos(pose[2]) * forward_step
-        z = pose[1] - np.sin(pose[2]) * forward_step
+        cos, sin = np.cos(pose[2]), np.sin(pose[2])
+        x = pose[0] + cos * forward_step + sin * drift
+        z = pose[1] - sin * forward_step + cos * drift
         if is_free(open_, x, z, AGENT_RADIUS) and np.hypot(x - goal[0], z - goal[1]) >= AGENT_RADIUS + BOX_RADIUS:
             pose[0] = x
             pose[1] = z

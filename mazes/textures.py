@@ -33,6 +33,19 @@ FLOOR = len(WALL_TEXTURES)
 CEILING = FLOOR + 1
 TEXTURES = (*WALL_TEXTURES, "floor_tiles_bw", "concrete_tiles")
 """All textures of a maze; the renderer knows each by its index here."""
+_VARIANTS = {"cardboard": 4, "door_doom": 2, "grass": 2, "lava": 2, "marble": 2, "metal_grill": 2, "water": 3}
+"""Of these walls MiniWorld has several files, of which domain randomisation picks one."""
+FILES = (
+    *((name, 1) for name in TEXTURES),
+    *((name, number) for name in WALL_TEXTURES for number in range(2, _VARIANTS.get(name, 1) + 1)),
+)
+"""Names and numbers of all files: the textures, and after them the variants, which the renderer knows by index too."""
+FIRST_OF = np.array([TEXTURES.index(name) for name, _ in FILES])
+"""int64 [files]: which texture each is a variant of."""
+VARIANT_COUNT = np.array([_VARIANTS.get(name, 1) for name in WALL_TEXTURES])
+"""int64 [wall textures]: how many files there are of each."""
+SECOND = np.array([FILES.index((name, 2)) if name in _VARIANTS else 0 for name in WALL_TEXTURES])
+"""int64 [wall textures]: index of the second; the others follow."""
 
 TEXELS_PER_METRE = 512
 """MiniWorld `TEX_DENSITY`."""
@@ -58,8 +71,8 @@ class Pyramids(NamedTuple):
 
 
 @cache
-def load() -> Pyramids:
-    """Return the pyramids of `TEXTURES`.
+def load(variants: bool = False) -> Pyramids:
+    """Return the pyramids of `TEXTURES`, or of all `FILES`.
 
     Raises:
         FileNotFoundError: when MiniWorld or one of its texture files is not installed.
@@ -68,11 +81,12 @@ def load() -> Pyramids:
     if spec is None or spec.origin is None:
         raise FileNotFoundError("MiniWorld, whose textures cover the walls, is missing: pip install miniworld==2.1.0")
     folder = Path(spec.origin).parent / "textures"
-    images = [_read(folder / f"{name}_1.png") for name in TEXTURES]
+    files = FILES if variants else FILES[: len(TEXTURES)]
+    images = [_read(folder / f"{name}_{number}.png") for name, number in files]
     pyramids = [_pyramid(image) for image in images]
     # One level more than the largest has, so that there always is a next one to mix with.
     depth = max(len(pyramid) for pyramid in pyramids) + 1
-    levels = np.zeros((len(TEXTURES), depth, 5), np.int64)
+    levels = np.zeros((len(files), depth, 5), np.int64)
     parts: list[np.ndarray] = []
     size = 0
     for texture, pyramid in enumerate(pyramids):

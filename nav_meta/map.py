@@ -6,7 +6,7 @@ import numpy as np
 
 from mazes.layout import AGENT_RADIUS, BOX_SIZE, GAP, PITCH, ROOM, Layout
 from mazes.renderer import CAMERA_HEIGHT, TAN_HALF_FOV, WALL_HEIGHT, render, render_depth
-from mazes.textures import WALL_TEXTURES
+from mazes.textures import FIRST_OF, WALL_TEXTURES
 from nav_meta.drawing import BACKDROP, INK, Colour, disc, opencv, polygon, polyline, ring
 
 GOAL: Colour = (226, 40, 44)
@@ -36,7 +36,8 @@ class MazeMap:
         Raises:
             UserError: OpenCV is missing.
         """
-        self._layout = Layout(*(field[None] for field in layout))
+        # Drawn, the field of view is the usual one.
+        self._layout = Layout(*(field[None] for field in layout))._replace(look=np.empty((1, 0)))
         rows, columns = layout.start.shape
         size = np.array([columns, rows]) * PITCH - GAP
         self.scale = min(np.array([width, height]) / (size + 2 * _MARGIN))
@@ -98,7 +99,7 @@ class MazeMap:
         open_ = inside & layout.open[cell]
         # A room's wall is laid out on its floor, bright along the walls and faint within.
         v, u = ((coordinate / PITCH % 1 * _TILE_PIXELS).astype(int) for coordinate in (z, x))
-        colour = _tiles()[layout.texture[cell], v[:, None], u].astype(np.float32)
+        colour = _tiles()[FIRST_OF[layout.texture[cell]], v[:, None], u].astype(np.float32)
         away = cv2.distanceTransform(np.pad(open_, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1, None] / scale
         floor = 0.4 * colour + 0.6 * np.array([58, 60, 66], np.float32)
         shade = 0.72 + 0.28 * np.clip((away - _STRIP) / 0.5, 0, 1)
@@ -142,7 +143,8 @@ def _tiles() -> np.ndarray:
     """Return each wall texture as an agent sees a wall that fills its view, uint8 [textures, side, side, 3]."""
     count = len(WALL_TEXTURES)
     room = np.ones((count, 1, 1), np.bool_)
-    layouts = Layout(room, np.arange(count, dtype=np.uint8).reshape(room.shape), np.full((count, 3), 100.0), room)
+    numbers = np.arange(count, dtype=np.uint8).reshape(room.shape)
+    layouts = Layout(room, numbers, np.full((count, 3), 100.0), room, np.empty((count, 0)))
     pose = [ROOM / 2, (WALL_HEIGHT - CAMERA_HEIGHT) / TAN_HALF_FOV, np.pi / 2]
     walls = render(layouts, np.tile(pose, (count, 1)), _TILE_PIXELS, _TILE_PIXELS)
     return walls[:, :, ::-1]  # MiniWorld's north walls are bright, but their pictures are mirrored

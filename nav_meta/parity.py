@@ -21,7 +21,7 @@ from mazes.layout import (
     generate_batch,
 )
 from mazes.seeds import split_seeds
-from mazes.textures import WALL_TEXTURES
+from mazes.textures import FILES
 from nav_meta import vision
 from nav_meta.errors import UserError
 
@@ -41,7 +41,7 @@ _BOX_PIXELS = 50
 """Fewer pixels of the goal box are too few for a ratio of their own."""
 
 
-def varied(count: int, step_size: str = "fast") -> list[MazeConfig]:
+def varied(count: int, step_size: str = "fast", domain_rand: bool = False) -> list[MazeConfig]:
     """Return mazes of all kinds, of 2x2 to 8x8 rooms, from trees to open halls, with landmarks and without."""
     rng = np.random.default_rng(0)
     configs = []
@@ -56,6 +56,7 @@ def varied(count: int, step_size: str = "fast") -> list[MazeConfig]:
                 extra_openings=(0.0, 0.1, 0.5, 1.0, 0.1, 0.1, 0.3, 0.0, 0.2)[k % 9],
                 landmarks=LANDMARKS[k % 5 == 4],
                 step_size=step_size,
+                domain_rand=domain_rand,
             )
         )
     return configs
@@ -88,7 +89,12 @@ def random_views(config: MazeConfig, pairs: int, seed: int = 0) -> tuple[Layout,
 
 
 def measure(
-    pairs: int = 2000, height: int = 60, width: int = 80, seed: int = 0, sheet: Path | None = None
+    pairs: int = 2000,
+    height: int = 60,
+    width: int = 80,
+    seed: int = 0,
+    sheet: Path | None = None,
+    domain_rand: bool = False,
 ) -> dict[str, float]:
     """Compare pictures, depth and goal boxes with MiniWorld's at random views of `varied` mazes.
 
@@ -99,6 +105,7 @@ def measure(
         seed: of the views.
         sheet: where to write a PNG with the eight worst views above eight random ones (left fast, then MiniWorld, then
             the absolute difference times 8).
+        domain_rand: randomise how each maze looks.
 
     Returns:
         parity/pairs: number of views.
@@ -120,7 +127,7 @@ def measure(
         UserError: there is no OpenGL here, or `sheet` cannot be written.
     """
     _require_opengl()
-    configs = varied(-(-pairs // _VIEWS))
+    configs = varied(-(-pairs // _VIEWS), domain_rand=domain_rand)
     opengl = reference.ReferenceRenderer(configs[0], height, width)
     groups, frames, depths, boxes = {name: [] for name in _GROUPS}, [], [], []
     for k, config in enumerate(_followed(configs, "pictures")):
@@ -135,7 +142,7 @@ def measure(
         boxes += [_box_overlap(*views) for views in zip(fast, true, fast_box, true_box, strict=True)]
         groups["kind"] += [config.kind] * len(poses)
         groups["size"] += [str(max(config.rows, config.columns))] * len(poses)
-        groups["texture"] += [WALL_TEXTURES[texture] for texture in _main_texture(layouts, poses, fast_depth)]
+        groups["texture"] += [FILES[texture][0] for texture in _main_texture(layouts, poses, height, width)]
     differences = np.array([np.abs(fast.astype(np.int16) - true).mean() for fast, true in frames])
     squares = np.array([((fast.astype(np.float64) - true) ** 2).mean() for fast, true in frames])
     psnr = 10 * np.log10(255**2 / np.maximum(squares, 255**2 / 10 ** (IDENTICAL / 10)))
@@ -157,7 +164,7 @@ def measure(
     return figures
 
 
-def motion(steps: int = 100_000, seed: int = 0) -> dict[str, float]:
+def motion(steps: int = 100_000, seed: int = 0, domain_rand: bool = False) -> dict[str, float]:
     """Walk at random from equal states in MiniWorld's physics and in ours, for each step size.
 
     Every 250 steps both begin anew in another maze. Nothing is drawn.
@@ -179,7 +186,7 @@ def motion(steps: int = 100_000, seed: int = 0) -> dict[str, float]:
         world = None
         position = heading = 0.0
         collisions = goals = disagreements = 0
-        for walk, config in enumerate(_followed(varied(walks, step_size), f"motion, {step_size}")):
+        for walk, config in enumerate(_followed(varied(walks, step_size, domain_rand), f"motion, {step_size}")):
             layouts, poses = random_views(config, 2, seed=seed * walks + walk)
             row = walk % 2  # every second walk begins near the goal
             layouts, poses = Layout(*(field[row : row + 1] for field in layouts)), poses[row : row + 1]
@@ -190,10 +197,12 @@ def motion(steps: int = 100_000, seed: int = 0) -> dict[str, float]:
             else:
                 world.show(maze, walls=world.walls)
             world.pose = poses[0]
-            for action in rng.choice(3, size=min(_WALK, steps - walk * _WALK), p=[0.2, 0.1, 0.7]):
+            actions = rng.choice(3, size=min(_WALK, steps - walk * _WALK), p=[0.2, 0.1, 0.7])
+            for step, action in enumerate(actions):
+                drawn = simulator.draw_steps(config, np.array([walk], np.uint64), np.array([step]))
                 before, theirs_before = poses[0].copy(), world.pose
-                found = bool(simulator.step(config, layouts, poses, np.array([action]))[0])
-                _, _, theirs_found, _, _ = world.step(int(action))
+                found = bool(simulator.step(config, layouts, poses, np.array([action]), drawn)[0])
+                _, _, theirs_found, _, _ = world.step(int(action), None if drawn is None else drawn[0])
                 theirs = world.pose
                 position = max(position, np.hypot(*(theirs - poses[0])[:2]))
                 heading = max(heading, abs(theirs[2] - poses[0, 2]))
@@ -260,9 +269,9 @@ def _box_overlap(fast: np.ndarray, true: np.ndarray, fast_box: np.ndarray, true_
     return (fast_box & true_box).sum(), either.sum(), true_box.sum(), off
 
 
-def _main_texture(layouts: Layout, poses: np.ndarray, depth: np.ndarray) -> np.ndarray:
-    """Return the wall texture, int64 [B], that most columns of each view show."""
-    height, width = depth.shape[1:]
+def _main_texture(layouts: Layout, poses: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return the wall texture, int64 [B], that most columns of each view show, seen by the usual level camera."""
+    depth = renderer.render_depth(layouts._replace(look=np.empty((len(poses), 0))), poses, height, width)
     # Just above the horizon nothing is nearer than the wall.
     to_wall = 0.999 * depth[:, height // 2 - 1]
     lateral = (np.arange(width) + 0.5 - width / 2) * 2 * renderer.TAN_HALF_FOV / height

@@ -55,7 +55,8 @@ def visits_of(trajectory: Trajectory) -> list[Visit]:
     for end in np.flatnonzero(np.diff(trajectory.visit)) + 1:
         # The recorded pose after the last action is already that of the next visit's start.
         last = trajectory.poses[end - 1 : end].copy()
-        simulator.step(config, layout, last, trajectory.actions[end - 1 : end])
+        drawn = simulator.draw_steps(config, np.array([trajectory.seed], np.uint64), np.array([end - 1]))
+        simulator.step(config, layout, last, trajectory.actions[end - 1 : end], drawn)
         poses = np.concatenate([trajectory.poses[begin:end], last])
         oracle = paths.oracle_steps(config, layout, poses[:1].copy())[0]
         visits.append(Visit(poses, bool(trajectory.found[end - 1]), int(oracle)))

@@ -24,7 +24,7 @@ class Options:
     """world: steps/s of mazes alone beside MiniWorld; train: steps/s end to end and its shares; parity: pictures
     against MiniWorld's."""
     maze: MazeConfig = field(default_factory=MazeConfig)
-    """Which mazes (world, train)."""
+    """Which mazes (world, train); whether their looks are randomised (parity)."""
     height: int | None = None
     """Rows of the picture; by default 60 (30 for train)."""
     width: int | None = None
@@ -75,7 +75,9 @@ def main() -> None:
     elif options.what == "train":
         figures = benchmark.training(config)
     else:
-        figures = parity.measure(options.pairs, height, width, sheet=options.sheet) | parity.motion(options.motion)
+        domain_rand = options.maze.domain_rand
+        figures = parity.measure(options.pairs, height, width, sheet=options.sheet, domain_rand=domain_rand)
+        figures |= parity.motion(options.motion, domain_rand=domain_rand)
         report.show(parity.table(figures), "grey levels, dB, share of views")
     for key, value in figures.items():
         if key.startswith(("parity/depth", "parity/box", "parity/motion")):

@@ -21,12 +21,14 @@ CONFIGS = {
     "random, fine steps": MazeConfig(rows=5, columns=3, extra_openings=0.4, step_size="fine"),
     "fixed, brick": MazeConfig(kind="fixed", rows=2, columns=4, landmarks="none"),
     "imaze": MazeConfig(kind="imaze"),
+    "randomised": MazeConfig(rows=4, domain_rand=True),
 }
 GOLDEN = {
     "random": "2b90c0cf9ef0fd27",
     "random, fine steps": "7cb4b692d824342b",
     "fixed, brick": "8e416f829de8a589",
     "imaze": "2f3e8bf9b6452da2",
+    "randomised": "3d41bcc044c7a28c",
 }
 
 

@@ -13,7 +13,7 @@ from mazes.environment import MazeEnvironment
 from mazes.gymnasium_env import MazeEnv, MazeVectorEnv
 from mazes.layout import KINDS, LANDMARKS, STEP_SIZES, MazeConfig
 from mazes.seeds import SPLITS, split_of
-from mazes.textures import WALL_TEXTURES
+from mazes.textures import FILES, WALL_TEXTURES
 
 MAZES = {
     "kind": st.sampled_from(KINDS),
@@ -23,6 +23,7 @@ MAZES = {
     "landmarks": st.sampled_from(LANDMARKS),
     "step_size": st.sampled_from(sorted(STEP_SIZES)),
     "respawn_distance": st.floats(2, 3),
+    "domain_rand": st.booleans(),
 }
 LIMITS = {
     "episode_steps": st.none() | st.integers(1, 40),
@@ -50,7 +51,7 @@ def test_legal_options_give_a_legal_world(maze, limits, picture, batch, first, d
     for _ in range(STEPS):
         assert reachable(world.layouts.open, world.layouts.start, world.layouts.goal) == batch
         assert legal(world.layouts.open, world.layouts.goal, world.poses) == batch
-        assert world.layouts.texture.max() < len(WALL_TEXTURES)
+        assert world.layouts.texture.max() < len(FILES if config.domain_rand else WALL_TEXTURES)
         world.step(rng.choice(3, size=batch, p=likely))
         now, hints = world.time_step(), world.hints()
         assert now.observation.shape == (batch, picture.get("height", 30), picture.get("width", 40), 3)
@@ -117,6 +118,7 @@ BEYOND = {  # option -> what is never one of its values
     "rows": st.integers(max_value=1) | st.integers(min_value=16) | st.sampled_from([math.nan, math.inf]),
     "columns": st.integers(max_value=1) | st.integers(min_value=16) | st.sampled_from([math.nan, -math.inf]),
     "extra_openings": st.floats(max_value=0, exclude_max=True) | st.floats(min_value=1, exclude_min=True),
+    "domain_rand": st.none() | st.integers() | st.text(max_size=8),
     "respawn_distance": st.floats(max_value=2, exclude_max=True) | st.floats(min_value=3, exclude_min=True),
 }
 RANGES = {

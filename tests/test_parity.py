@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from mazes import reference, renderer, simulator
+from mazes import look, reference, renderer, simulator
 from mazes.layout import KINDS, STEP_SIZES, Layout, MazeConfig, generate_batch
 from mazes.seeds import split_seeds
-from mazes.textures import WALL_TEXTURES
+from mazes.textures import FILES, WALL_TEXTURES
 from nav_meta.errors import UserError
 from nav_meta.parity import measure, motion, random_views, table, varied
 
@@ -38,6 +38,45 @@ def test_pictures(height, width, tmp_path):
     assert (tmp_path / "new" / "sheet.png").stat().st_size > 1000
 
 
+@pytest.mark.opengl
+@pytest.mark.parametrize(("height", "width"), SIZES[:2])
+def test_randomised_pictures(height, width):
+    """Lights, colours, files of textures, height, place, pitch and field of view of the camera as drawn."""
+    result = measure(64, height, width, domain_rand=True)
+    assert result["parity/mean_abs_difference"] <= 0.5
+    assert result["parity/psnr_mean"] >= 46 and result["parity/psnr_min"] >= 38
+    assert result["parity/depth/within_1cm"] >= 0.998 and result["parity/depth/wrong"] <= 1e-4
+    assert result["parity/box/views"] > 16
+    assert result["parity/box/iou"] >= 0.98 and result["parity/box/mean_abs_difference"] <= 1.0
+
+
+@pytest.mark.opengl
+def test_randomised_motion():
+    result = motion(3000, domain_rand=True)
+    for size in STEP_SIZES:
+        figures = {key.rpartition("/")[2]: value for key, value in result.items() if f"/{size}/" in key}
+        assert figures["position_difference"] <= 1e-6 and figures["heading_difference"] <= 1e-6
+        assert figures["disagreements"] == 0 and figures["collisions"] > 300 and figures["goals"] > 30
+
+
+@pytest.mark.opengl
+def test_ranges_are_those_of_miniworld():
+    reference.available()  # before the first import
+    from miniworld.params import DEFAULT_PARAMS
+
+    for parameter in look.EPISODE:
+        theirs = DEFAULT_PARAMS.params[parameter.name]
+        assert np.array_equal(parameter.low, np.ravel(theirs.min)) and np.array_equal(
+            parameter.high, np.ravel(theirs.max)
+        )
+    for name, usual, (low, high) in (("forward_step", 0.15, look.FORWARD_STEP), ("turn_step", 15, look.TURN_STEP)):
+        theirs = DEFAULT_PARAMS.params[name]
+        assert (theirs.default, theirs.min, theirs.max) == pytest.approx((usual, usual * low, usual * high))
+    assert (-look.FORWARD_DRIFT, look.FORWARD_DRIFT) == DEFAULT_PARAMS.params["forward_drift"][1:3]
+    known = {*look.NAMES, "forward_step", "forward_drift", "turn_step"}
+    assert DEFAULT_PARAMS.params.keys() - known == {"sky_color", "bot_radius"}, "out of sight, and not used"
+
+
 def test_mazes_of_every_kind_are_compared():
     configs = varied(2000 // 8)
     assert {config.kind for config in configs} == set(KINDS)
@@ -50,11 +89,15 @@ def test_mazes_of_every_kind_are_compared():
 
 
 @pytest.mark.opengl
-def test_every_wall_texture():
+@pytest.mark.parametrize("domain_rand", [False, True])
+def test_every_wall_texture(domain_rand):
     """Each landmark on all walls of a maze, where a bad one cannot hide behind the others."""
-    config = MazeConfig()
-    layouts, poses = random_views(config, 16)
-    layouts.texture[:] = np.arange(16)[:, None, None]
+    config = MazeConfig(domain_rand=domain_rand)
+    count = len(FILES) if domain_rand else 16
+    layouts, poses = random_views(config, count)
+    walls = [number for number in range(count) if FILES[number][0] in WALL_TEXTURES]
+    layouts, poses = pick(layouts, walls), poses[walls]
+    layouts.texture[:] = np.array(walls)[:, None, None]
     fast = renderer.render(layouts, poses, 60, 80).astype(float)
     true = reference.ReferenceRenderer(config, 60, 80).render(layouts, poses)
     psnr = 10 * np.log10(255**2 / ((fast - true) ** 2).mean(axis=(1, 2, 3)))

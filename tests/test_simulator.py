@@ -56,7 +56,7 @@ def test_starts(config, seeds, visit):
     assert (to_goal(layouts, poses) >= config.respawn_distance).all()
     assert (abs(poses[:, 2]) <= np.pi).all()
     for layout, (x, z, _) in zip(zip(*layouts, strict=True), poses, strict=True):
-        open_, _, _, start = layout
+        open_, _, _, start, _ = layout
         assert open_[cell_of(z), cell_of(x)]
         assert is_free(open_, x, z, AGENT_RADIUS)
         r, c = int((z + GAP / 2) // PITCH), int((x + GAP / 2) // PITCH)  # a room and half of the gaps around it

@@ -289,6 +289,7 @@ def _room(angles: np.ndarray, height: int, width: int) -> np.ndarray:
         np.full((count, 3, 3), textures.BRICK, np.uint8),
         np.tile(nothing, (count, 1)),
         np.ones((count, 2, 2), np.bool_),
+        np.empty((count, 0)),
     )
     # North, since light falls on that wall.
     poses = np.stack([np.full(count, DISTANCE), np.full(count, DISTANCE), np.pi / 2 + angles], 1)
