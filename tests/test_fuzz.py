@@ -129,6 +129,7 @@ RANGES = {
     "columns": "2 and 15",
     "extra_openings": "0 and 1",
     "respawn_distance": "2 and 3",
+    "domain_rand": "True or False",
     "height": "4 and 4096",
     "width": "4 and 4096",
     "episode_steps": "at least 1",
