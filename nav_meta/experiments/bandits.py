@@ -55,7 +55,7 @@ class BanditExperiment(Experiment):
         duan = count > 2
         self.headline = "reward" if duan else "regret"
         # The regrets of good players differ by a tenth, and one episode's spreads over two.
-        self.test_episodes = 1000 if duan else 10_000
+        self.test_episodes = 10_000 if pulls <= 100 else 1000
         self.columns = ("reward", "regret") if duan else ("regret", "reward")
         if duan:
             self.name = f"bandit-{count}-{pulls}"
