@@ -205,11 +205,9 @@ def _row_below(y, height):
 
 
 @njit(forceinline=True)
-def _find_walls(open_, texture, x, z, cos, sin, pixel, walls, work):
-    """Fill in the walls in view from left to right, and `near` and `edges`."""
-    height = len(work.canvas)
+def _find_walls(open_, texture, x, z, cos, sin, pixel, height, centre, walls, work):
+    """Fill in the walls in view from left to right, and `near` and `edges`; the optical axis is at sample `centre`."""
     samples = len(work.near)
-    centre = samples / 2 - 0.5
     samples_per_lateral = SAMPLES / pixel
     first = n = 0
     while first < samples:
@@ -228,15 +226,13 @@ def _find_walls(open_, texture, x, z, cos, sin, pixel, walls, work):
 
 
 @njit(forceinline=True)
-def _find_box(goal, x, z, cos, sin, pixel, work):
-    """Fill in `box` where the box may be in view.
+def _find_box(goal, x, z, cos, sin, pixel, height, centre, work):
+    """Fill in `box` where the box may be in view; the optical axis is at sample `centre`.
 
     Returns:
         the first sample there, and one past the last.
     """
-    height = len(work.canvas)
     samples = len(work.near)
-    centre = samples / 2 - 0.5
     samples_per_lateral = SAMPLES / pixel
     # The box's outline is within a circle, and that in a square with sides along the optical axis.
     ahead = (goal[0] - x) * cos - (goal[1] - z) * sin
@@ -302,18 +298,25 @@ def _wrap(place):
 
 
 @njit(forceinline=True)
-def _mix(strips, texel, share):
+def _mix(lower, upper, share):
     """Return the colour between two of a strip's, `_SHARE_BITS` of a share above the first."""
     share &= np.uint64((1 << _SHARE_BITS) - 1)
-    return (strips[texel] << np.uint64(_SHARE_BITS)) + (strips[texel + np.uint64(1)] - strips[texel]) * share
+    return (lower << np.uint64(_SHARE_BITS)) + (upper - lower) * share
+
+
+@njit(forceinline=True)
+def _place_in(place, height):
+    """Return the colour of a strip of `height` at or below a place (2**-64 repeats), and the share of the next one."""
+    # Said to be 32 bits long, both factors are multiplied in one operation.
+    texels = np.uint64(np.uint32(place >> np.uint64(32))) * np.uint64(np.uint32(height))
+    return texels >> np.uint64(32), texels >> np.uint64(32 - _SHARE_BITS)
 
 
 @njit(forceinline=True)
 def _look_up(strip, place, height):
     """Return the colour at a place, 2**-64 repeats above the lowest of a strip of `height` colours."""
-    # Said to be 32 bits long, both factors are multiplied in one operation.
-    texels = np.uint64(np.uint32(place >> np.uint64(32))) * np.uint64(np.uint32(height))
-    return _mix(strip, texels >> np.uint64(32), texels >> np.uint64(32 - _SHARE_BITS))
+    texel, share = _place_in(place, height)
+    return _mix(strip[texel], strip[texel + np.uint64(1)], share)
 
 
 @njit(forceinline=True)
@@ -323,8 +326,9 @@ def _look_between(strips, start, u, v, log_width, log_height):
     across, up = np.uint64(64) - log_width, np.uint64(64) - log_height
     texel = start + (u >> across) * length + (v >> up)
     share = v >> up - np.uint64(_SHARE_BITS)
-    left = _mix(strips, texel, share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
-    right = _mix(strips, texel + length, share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    left = _mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    texel += length
+    right = _mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
     share = u >> (across - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
     return (left << np.uint64(_SHARE_BITS)) + (right - left) * share
 
@@ -399,41 +403,70 @@ def _part(texel, weight):
 
 
 @njit(forceinline=True)
+def _columns_at(levels, texture, level, u, light):
+    """Say of what a wall's column at a place u and a mip level (256ths) is blended.
+
+    Returns:
+        where the two columns of texels begin that are beside it at the finer level, and those at the coarser one; their
+        weights, 256ths; the brightness, 65536ths; the height of the texture at this level.
+    """
+    fine, coarse = level >> 8, (level >> 8) + 1
+    height = levels[texture, fine, 3]
+    stride = (height + textures.BLOCK - 1) // textures.BLOCK * textures.BLOCK
+    a, b, share_b = _beside(u, levels[texture, fine, 2], stride)
+    c, d, share_d = _beside(u, levels[texture, coarse, 2], stride)
+    a, b = np.uint64(levels[texture, fine, 0] + a), np.uint64(levels[texture, fine, 0] + b)
+    c, d = np.uint64(levels[texture, coarse, 1] + c), np.uint64(levels[texture, coarse, 1] + d)
+    share = level & 255
+    share_b, share_d = (256 - share) * share_b >> 8, share * share_d >> 8
+    weights = np.uint16(256 - share - share_b), np.uint16(share_b), np.uint16(share - share_d), np.uint16(share_d)
+    return (a, b, c, d), weights, np.uint16(65536 * light + 0.5), height
+
+
+@njit(forceinline=True)
+def _lit(a, b, c, d, weight_a, weight_b, weight_c, weight_d, brightness):
+    """Return one channel of a strip's colour, half grey levels, from those of four texels; sums fit in 16 bits."""
+    fine_total = np.uint16(_part(a, weight_a) + _part(b, weight_b))
+    coarse_total = np.uint16(_part(c, weight_c) + _part(d, weight_d))
+    # From 256ths of a grey level to halves.
+    lit = np.uint16(np.uint16(fine_total + coarse_total) * brightness >> np.uint16(16))
+    return np.uint16(np.uint16(lit + np.uint16(64)) >> np.uint16(7))
+
+
+@njit(forceinline=True)
 def _blend(texels, levels, texture, level, light, u, low, high, strip, channels):
     """Write a wall's column at a place u and a mip level (256ths) to `strip`, at least from low to high (2**-32).
 
     Returns:
         the height of the texture at this level.
     """
-    fine, coarse = level >> 8, (level >> 8) + 1
-    height = levels[texture, fine, 3]
+    (a, b, c, d), (weight_a, weight_b, weight_c, weight_d), brightness, height = _columns_at(
+        levels, texture, level, u, light
+    )
     blocks = (height + textures.BLOCK - 1) // textures.BLOCK
-    a, b, share_b = _beside(u, levels[texture, fine, 2], textures.BLOCK * blocks)
-    c, d, share_d = _beside(u, levels[texture, coarse, 2], textures.BLOCK * blocks)
-    a, b = np.uint64(levels[texture, fine, 0] + a), np.uint64(levels[texture, fine, 0] + b)
-    c, d = np.uint64(levels[texture, coarse, 1] + c), np.uint64(levels[texture, coarse, 1] + d)
-    share = level & 255
-    share_b, share_d = (256 - share) * share_b >> 8, share * share_d >> 8
-    weight_a, weight_b = np.uint16(256 - share - share_b), np.uint16(share_b)
-    weight_c, weight_d = np.uint16(share - share_d), np.uint16(share_d)
-    brightness = np.uint16(65536 * light + 0.5)
     begin, turns = low & 0xFFFF_FFFF, (high >> 32) - (low >> 32)
     first, last = begin * height >> 32, ((high & 0xFFFF_FFFF) * height >> 32) + 1
     block, count = first >> 4, (last >> 4) - (first >> 4) + 1
     if turns > 0 or last == height:  # the texture begins again
         count = blocks if turns > 1 else min(blocks, count + blocks)
-    # Sixteen texels at a time, 64 bytes, a number of turns that compilers make vectors of; sums fit in 16 bits.
+    # Sixteen texels at a time, 64 bytes, a number of turns that compilers make vectors of.
     block -= 1
     for _ in range(count):
         block = block + 1 if block + 1 < blocks else 0
         start = np.uint64(64 * block)
         for i in range(64):
             n = start + np.uint64(i)
-            fine_total = np.uint16(_part(texels[a + n], weight_a) + _part(texels[b + n], weight_b))
-            coarse_total = np.uint16(_part(texels[c + n], weight_c) + _part(texels[d + n], weight_d))
-            # From 256ths of a grey level to halves.
-            lit = np.uint16(np.uint16(fine_total + coarse_total) * brightness >> np.uint16(16))
-            channels[n] = np.uint16(lit + np.uint16(64)) >> np.uint16(7)
+            channels[n] = _lit(
+                texels[a + n],
+                texels[b + n],
+                texels[c + n],
+                texels[d + n],
+                weight_a,
+                weight_b,
+                weight_c,
+                weight_d,
+                brightness,
+            )
     strip[np.uint64(height)] = strip[0]
     return np.uint64(height)
 
@@ -570,6 +603,7 @@ def _draw_box(box, first, end, canvas):
 def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
     height, width = out.shape[1], out.shape[2]
     pixel = 2 * TAN_HALF_FOV / height  # side of a pixel, as a tangent
+    centre = SAMPLES * width / 2 - 0.5
     work = _make_work(height, width)
     colours = work.canvas.reshape(-1)
     frames = out.reshape(len(out), -1)
@@ -577,8 +611,8 @@ def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
     for b in range(len(poses)):
         x, z = poses[b, 0], poses[b, 1]
         cos, sin = np.cos(poses[b, 2]), np.sin(poses[b, 2])
-        _find_walls(open_[b], texture[b], x, z, cos, sin, pixel, walls, work)
-        box_first, box_end = _find_box(goal[b], x, z, cos, sin, pixel, work)
+        _find_walls(open_[b], texture[b], x, z, cos, sin, pixel, height, centre, walls, work)
+        box_first, box_end = _find_box(goal[b], x, z, cos, sin, pixel, height, centre, work)
         _find_reach(work.edges, work.reach)
         _find_spans(work.reach, work.spans)
         _draw_ground(ground, x, z, cos, sin, pixel, work.spans, work.canvas)
