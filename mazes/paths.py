@@ -3,6 +3,7 @@
 All in actions of the simulator, turns included, but for `geodesic_field`, which is in metres.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,21 @@ _TOLERANCE = 0.01
 """The steps-to-go field has converged when no value falls by more than this."""
 
 
-def _stride(config: MazeConfig) -> tuple[int, float]:
+def stride(config: MazeConfig) -> tuple[int, float]:
     """Return how many forward actions the steps-to-go field takes at once, and its spacing: half of that way, metres.
 
     One action of 0.7 m on a 0.35 m grid for the fast step size, four of 0.15 m on a 0.3 m grid for the fine one.
     """
     actions = max(1, round(0.6 / config.forward_step))
     return actions, actions * config.forward_step / 2
+
+
+def strides(config: MazeConfig) -> np.ndarray:
+    """Return the x and z of the field's way forward in each heading, float64 [2, headings], metres."""
+    actions, _ = stride(config)
+    angles = config.turn_step * np.arange(config.headings)
+    # Rounded, so that a way along an axis ends on a grid point and not 1e-17 beside it.
+    return np.round(np.stack([np.cos(angles), -np.sin(angles)]) * actions * config.forward_step, 12)
 
 
 def _points(rooms: int, spacing: float) -> int:
@@ -32,7 +41,7 @@ def _points(rooms: int, spacing: float) -> int:
 
 def empty_fields(config: MazeConfig, batch: int) -> np.ndarray:
     """Return room for the steps-to-go fields of B mazes, float32 [B, nz, nx, headings]."""
-    spacing = _stride(config)[1]
+    spacing = stride(config)[1]
     points = _points(config.rows, spacing), _points(config.columns, spacing)
     return np.zeros((batch, *points, config.headings), np.float32)
 
@@ -49,11 +58,8 @@ def write_fields(config: MazeConfig, layouts: Layout, fields: np.ndarray, indice
         fields: float32 [B, nz, nx, headings] from `empty_fields`; the rows `indices` are overwritten.
         indices: int [N], which mazes.
     """
-    stride, spacing = _stride(config)
-    angles = config.turn_step * np.arange(config.headings)
-    # Rounded, so that a way along an axis ends on a grid point and not 1e-17 beside it.
-    way = np.round(np.stack([np.cos(angles), -np.sin(angles)]) * stride * config.forward_step, 12)
-    _write_fields(layouts.open, layouts.goal, fields, np.asarray(indices, np.int64), way, stride, spacing, config.near)
+    indices = np.asarray(indices, np.int64)
+    _write_fields(layouts.open, layouts.goal, fields, indices, strides(config), *stride(config), config.near)
 
 
 def look_up(config: MazeConfig, fields: np.ndarray, poses: np.ndarray) -> np.ndarray:
@@ -62,7 +68,7 @@ def look_up(config: MazeConfig, fields: np.ndarray, poses: np.ndarray) -> np.nda
     Bilinear in position over the grid points where the agent can be, linear in the heading, which may be any angle.
     """
     steps = np.empty(len(poses), np.float32)
-    _look_up(fields, poses, _stride(config)[1], config.turn_step, steps)
+    _look_up(fields, poses, stride(config)[1], config.turn_step, steps)
     return steps
 
 
@@ -89,14 +95,13 @@ def _start_field(open_, goal, field, ahead, way, stride, spacing, near):
     rows, columns = field.shape[:2]
     for i in range(rows):
         for j in range(columns):
-            start_point(open_, goal, field, ahead, way, stride, spacing, near, i, j)
+            start_point(open_, goal, field, ahead, way, stride, near, i, j, i * spacing, j * spacing)
 
 
 @njit(forceinline=True)
-def start_point(open_, goal, field, ahead, way, stride, spacing, near, i, j):
-    """Do `_start_field` at one grid point."""
+def start_point(open_, goal, field, ahead, way, stride, near, i, j, z, x):
+    """Do `_start_field` at grid point (i, j), which is at (x, z)."""
     headings = field.shape[2]
-    z, x = i * spacing, j * spacing
     if not is_free(open_, x, z, AGENT_RADIUS):
         field[i, j] = -1
     elif np.hypot(x - goal[0], z - goal[1]) < near:
@@ -183,7 +188,7 @@ def _between(field, row, column, h):
 
     The forbidden band along a wall is wider than the spacing, so all corners of one square lie on the same side of it.
     """
-    i, j = int(np.floor(row)), int(np.floor(column))
+    i, j = np.int64(math.floor(row)), np.int64(math.floor(column))
     total = weights = 0.0
     for di in range(2):
         for dj in range(2):
@@ -205,9 +210,9 @@ def steps_to_go(field, pose, spacing, turn_step):
     """Return what `look_up` does for one pose, as a float64."""
     headings = field.shape[2]
     row, column = pose[1] / spacing, pose[0] / spacing
-    turns = np.floor(pose[2] / turn_step)
+    turns = np.int64(math.floor(pose[2] / turn_step))
     part = pose[2] / turn_step - turns
-    h = int(turns) % headings
+    h = turns % headings
     right, left = _between(field, row, column, h), _between(field, row, column, (h + 1) % headings)
     return (1 - part) * right + part * left
 

@@ -5,6 +5,8 @@ above the optical axis. Depth is measured along the optical axis, metres. Its in
 so that a wall is cast once, not once a sample.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -109,15 +111,15 @@ def cast_box(goal, cos_goal, sin_goal, x, z, dx, dz):
         qx = 1e-30
     if qz == 0:
         qz = 1e-30
-    half_x, half_z = np.copysign(BOX_SIZE / 2, qx), np.copysign(BOX_SIZE / 2, qz)
+    half_x, half_z = math.copysign(BOX_SIZE / 2, qx), math.copysign(BOX_SIZE / 2, qz)
     in_x, out_x = (-half_x - px) / qx, (half_x - px) / qx
     in_z, out_z = (-half_z - pz) / qz, (half_z - pz) / qz
     enter, leave = max(in_x, in_z), min(out_x, out_z)
     if enter >= leave or enter <= 0:
         return np.inf, np.inf, 0.0, 0.0
     if in_x > in_z:
-        return enter, leave, -np.sign(qx) * cos_goal, np.sign(qx) * sin_goal
-    return enter, leave, -np.sign(qz) * sin_goal, -np.sign(qz) * cos_goal
+        return enter, leave, -math.copysign(1.0, qx) * cos_goal, math.copysign(1.0, qx) * sin_goal
+    return enter, leave, -math.copysign(1.0, qz) * sin_goal, -math.copysign(1.0, qz) * cos_goal
 
 
 @njit(forceinline=True)

@@ -16,6 +16,7 @@ Colours are packed: red, green and blue from the lowest 16 bits up, 128ths of ha
 levels in a strip. A weighted sum of packed colours is the packed weighted sum of each channel.
 """
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -41,16 +42,16 @@ _LIT_WALL = _AMBIENT + _DIFFUSE * _LIGHT_XZ
 
 _SHARE_BITS = 7
 """Between two texels of a strip there are 2 to this power places."""
-_GREY_BITS = _SHARE_BITS + 1
+GREY_BITS = _SHARE_BITS + 1
 """Binary digits of a packed colour in a picture that are less than a grey level."""
 _HALF_GREYS = np.uint64(0x01FF_01FF_01FF)
 """The bits of a packed colour of a strip."""
-_BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
+BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
 """The bits of a packed colour that are lost when it is divided by four, one part for each sample."""
 
 _LEVEL_STEPS = 4
 """Ceiling and floor are baked at mip levels this many to an octave."""
-_FIXED = 2.0**32
+FIXED = 2.0**32
 """Places in a texture are counted in 2**-32 repeats, and then in 2**-64, so that whole repeats drop out by overflow."""
 
 
@@ -76,12 +77,12 @@ def render(
         exact.render(layouts, poses, out)
         return out
     walls = np.empty(SAMPLES * width, WALL_IN_VIEW)
-    pyramids, ground = textures.load(), _ground(height, width)
+    pyramids, ground = textures.load(), bake_ground(height, width)
     _render_batch(layouts.open, layouts.texture, layouts.goal, poses, pyramids, ground, walls, out)
     return out
 
 
-class _Ground(NamedTuple):
+class Ground(NamedTuple):
     """Ceiling and floor of pictures of one size. A row has the same depth and mip levels wherever the agent is."""
 
     strips: np.ndarray
@@ -99,7 +100,7 @@ class _Ground(NamedTuple):
 
 
 @cache
-def _ground(height: int, width: int) -> _Ground:
+def bake_ground(height: int, width: int) -> Ground:
     """Bake ceiling and floor for pictures of one size."""
     pyramids = textures.load()
     pixel = 2 * TAN_HALF_FOV / height
@@ -135,7 +136,7 @@ def _ground(height: int, width: int) -> _Ground:
                 baked.append(textures.bake(pyramids, texture[row], level / _LEVEL_STEPS, light, *size_baked))
                 size += len(baked[-1])
             start[row, levels == level] = begins[key]
-    return _Ground(np.concatenate(baked), start, *logarithms, depth, pyramids.repeats[texture])
+    return Ground(np.concatenate(baked), start, *logarithms, depth, pyramids.repeats[texture])
 
 
 def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: int = 40) -> np.ndarray:
@@ -201,11 +202,11 @@ def _make_work(height, width):
 @njit(forceinline=True)
 def _row_below(y, height):
     """Return the first row that begins at y or below, clipped to the picture."""
-    return np.int64(np.ceil(min(max(y, 0.0), np.float64(height))))
+    return np.int64(math.ceil(min(max(y, 0.0), np.float64(height))))
 
 
 @njit(forceinline=True)
-def _find_walls(open_, texture, x, z, cos, sin, pixel, height, centre, walls, work):
+def find_walls(open_, texture, x, z, cos, sin, pixel, height, centre, walls, work):
     """Fill in the walls in view from left to right, and `near` and `edges`; the optical axis is at sample `centre`."""
     samples = len(work.near)
     samples_per_lateral = SAMPLES / pixel
@@ -214,7 +215,7 @@ def _find_walls(open_, texture, x, z, cos, sin, pixel, height, centre, walls, wo
         i, j, side, until = cast(open_, x, z, cos, sin, (first - centre) / samples_per_lateral)
         wall = walls[n]
         describe(wall, i, j, side, texture, x, z, cos, sin)
-        wall.end = max(first + 1, np.int64(min(samples, np.ceil(until * samples_per_lateral + centre))))
+        wall.end = max(first + 1, np.int64(math.ceil(min(np.float64(samples), until * samples_per_lateral + centre))))
         near, slope = wall.near, wall.near_slope / samples_per_lateral
         for m in range(np.uint64(first), np.uint64(wall.end)):
             nearness = near + slope * (m - centre)
@@ -226,7 +227,7 @@ def _find_walls(open_, texture, x, z, cos, sin, pixel, height, centre, walls, wo
 
 
 @njit(forceinline=True)
-def _find_box(goal, x, z, cos, sin, pixel, height, centre, work):
+def find_box(goal, x, z, cos, sin, pixel, height, centre, work):
     """Fill in `box` where the box may be in view; the optical axis is at sample `centre`.
 
     Returns:
@@ -242,8 +243,8 @@ def _find_box(goal, x, z, cos, sin, pixel, height, centre, work):
         end = 0
     elif ahead > BOX_RADIUS + 0.01:
         left, right = right - BOX_RADIUS, right + BOX_RADIUS
-        left /= ahead + np.copysign(BOX_RADIUS, left)
-        right /= ahead - np.copysign(BOX_RADIUS, right)
+        left /= ahead + math.copysign(BOX_RADIUS, left)
+        right /= ahead - math.copysign(BOX_RADIUS, right)
         first = np.int64(min(max(left * samples_per_lateral + centre, 0.0), np.float64(samples)))
         end = np.int64(min(max(right * samples_per_lateral + centre + 1, 0.0), np.float64(samples)))
     cos_goal, sin_goal = np.cos(goal[2]), np.sin(goal[2])
@@ -257,7 +258,7 @@ def _find_box(goal, x, z, cos, sin, pixel, height, centre, work):
             work.box[1, m] = _row_below(work.horizon[m] + drop / enter, height)
             work.box[2, m] = _row_below(work.horizon[m] + CAMERA_HEIGHT / pixel / enter, height)
             light = min(1.0, _AMBIENT + _DIFFUSE * max(0.0, (normal_x + normal_z) * _LIGHT_XZ))
-            work.box[3, m] = np.int64(255 * light * (1 << _GREY_BITS))
+            work.box[3, m] = np.int64(255 * light * (1 << GREY_BITS))
         else:
             work.box[0, m] = work.box[1, m] = work.box[2, m] = height
     return first, end
@@ -292,20 +293,20 @@ def _find_spans(reach, spans):
 
 
 @njit(forceinline=True)
-def _wrap(place):
+def wrap(place):
     """Return a place in 2**-32 repeats of a texture in 2**-64 repeats, less whole ones; negative ones wrap too."""
     return np.uint64(np.int64(place)) << np.uint64(32)
 
 
 @njit(forceinline=True)
-def _mix(lower, upper, share):
+def mix(lower, upper, share):
     """Return the colour between two of a strip's, `_SHARE_BITS` of a share above the first."""
     share &= np.uint64((1 << _SHARE_BITS) - 1)
     return (lower << np.uint64(_SHARE_BITS)) + (upper - lower) * share
 
 
 @njit(forceinline=True)
-def _place_in(place, height):
+def place_in(place, height):
     """Return the colour of a strip of `height` at or below a place (2**-64 repeats), and the share of the next one."""
     # Said to be 32 bits long, both factors are multiplied in one operation.
     texels = np.uint64(np.uint32(place >> np.uint64(32))) * np.uint64(np.uint32(height))
@@ -315,20 +316,20 @@ def _place_in(place, height):
 @njit(forceinline=True)
 def _look_up(strip, place, height):
     """Return the colour at a place, 2**-64 repeats above the lowest of a strip of `height` colours."""
-    texel, share = _place_in(place, height)
-    return _mix(strip[texel], strip[texel + np.uint64(1)], share)
+    texel, share = place_in(place, height)
+    return mix(strip[texel], strip[texel + np.uint64(1)], share)
 
 
 @njit(forceinline=True)
-def _look_between(strips, start, u, v, log_width, log_height):
+def look_between(strips, start, u, v, log_width, log_height):
     """Return the colour at a place in the strips of a texture that start here, blended both ways."""
     length = (np.uint64(1) << log_height) + np.uint64(1)
     across, up = np.uint64(64) - log_width, np.uint64(64) - log_height
     texel = start + (u >> across) * length + (v >> up)
     share = v >> up - np.uint64(_SHARE_BITS)
-    left = _mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    left = mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
     texel += length
-    right = _mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    right = mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
     share = u >> (across - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
     return (left << np.uint64(_SHARE_BITS)) + (right - left) * share
 
@@ -341,33 +342,33 @@ def _draw_ground(ground, x, z, cos, sin, pixel, spans, canvas):
         first, end = np.uint64(spans[0, row]), np.uint64(max(spans[0, row], spans[1, row]))
         depth = ground.depth[row]
         lateral = (first + 0.5 - width / 2) * pixel
-        across, up = ground.repeats[row, 0] * _FIXED, ground.repeats[row, 1] * _FIXED
+        across, up = ground.repeats[row, 0] * FIXED, ground.repeats[row, 1] * FIXED
         log_width, log_height = ground.log_width[row], ground.log_height[row]
-        u, du = _wrap((x + depth * (cos + lateral * sin)) * across), _wrap(depth * pixel * sin * across)
-        v, dv = _wrap((z + depth * (lateral * cos - sin)) * up), _wrap(depth * pixel * cos * up)
+        u, du = wrap((x + depth * (cos + lateral * sin)) * across), wrap(depth * pixel * sin * across)
+        v, dv = wrap((z + depth * (lateral * cos - sin)) * up), wrap(depth * pixel * cos * up)
         for column in range(first, end):
-            canvas[row, column] = _look_between(ground.strips, ground.start[row, column], u, v, log_width, log_height)
+            canvas[row, column] = look_between(ground.strips, ground.start[row, column], u, v, log_width, log_height)
             u += du
             v += dv
 
 
 @njit(forceinline=True)
-def _light_on(side):
+def light_on(side):
     """Return the brightness in [0, 1] of the wall on a side of a cell."""
     return _LIT_WALL if side == WEST or side == NORTH else _AMBIENT
 
 
 @njit(forceinline=True)
-def _plane(wall, pyramids):
+def plane_of(wall, pyramids):
     """Return what `_place_on` needs to know of a wall."""
-    across, up = pyramids.repeats[wall.texture, 0] * _FIXED, pyramids.repeats[wall.texture, 1] * _FIXED
+    across, up = pyramids.repeats[wall.texture, 0] * FIXED, pyramids.repeats[wall.texture, 1] * FIXED
     highest = (pyramids.levels.shape[1] - 1 << 8) - 1
     distance = abs(wall.distance)
     return wall.near, wall.near_slope, distance, wall.across, wall.turn, wall.turn_slope, across, up, highest
 
 
 @njit(forceinline=True)
-def _place_on(plane, lateral, pixel, height):
+def place_on(plane, lateral, pixel, height):
     """Say how a column sees a wall.
 
     Returns:
@@ -403,7 +404,7 @@ def _part(texel, weight):
 
 
 @njit(forceinline=True)
-def _columns_at(levels, texture, level, u, light):
+def columns_at(levels, texture, level, u, light):
     """Say of what a wall's column at a place u and a mip level (256ths) is blended.
 
     Returns:
@@ -424,7 +425,7 @@ def _columns_at(levels, texture, level, u, light):
 
 
 @njit(forceinline=True)
-def _lit(a, b, c, d, weight_a, weight_b, weight_c, weight_d, brightness):
+def lit(a, b, c, d, weight_a, weight_b, weight_c, weight_d, brightness):
     """Return one channel of a strip's colour, half grey levels, from those of four texels; sums fit in 16 bits."""
     fine_total = np.uint16(_part(a, weight_a) + _part(b, weight_b))
     coarse_total = np.uint16(_part(c, weight_c) + _part(d, weight_d))
@@ -440,7 +441,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
     Returns:
         the height of the texture at this level.
     """
-    (a, b, c, d), (weight_a, weight_b, weight_c, weight_d), brightness, height = _columns_at(
+    (a, b, c, d), (weight_a, weight_b, weight_c, weight_d), brightness, height = columns_at(
         levels, texture, level, u, light
     )
     blocks = (height + textures.BLOCK - 1) // textures.BLOCK
@@ -456,7 +457,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
         start = np.uint64(64 * block)
         for i in range(64):
             n = start + np.uint64(i)
-            channels[n] = _lit(
+            channels[n] = lit(
                 texels[a + n],
                 texels[b + n],
                 texels[c + n],
@@ -472,7 +473,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
 
 
 @njit(forceinline=True)
-def _seen_by(edges, zone, first, end, row):
+def seen_by(edges, zone, first, end, row):
     """Return how many of some samples see in a row what begins at the edges of a zone and ends at the next zone's."""
     samples = 0
     for m in range(np.uint64(first), np.uint64(end)):
@@ -481,9 +482,9 @@ def _seen_by(edges, zone, first, end, row):
 
 
 @njit(forceinline=True)
-def _replace(total, old, new, samples):
+def replace(total, old, new, samples):
     """Let some of the four samples that make a total see a new colour instead of an old one."""
-    new, old = (new & ~_BELOW_QUARTERS) >> np.uint64(2), (old & ~_BELOW_QUARTERS) >> np.uint64(2)
+    new, old = (new & ~BELOW_QUARTERS) >> np.uint64(2), (old & ~BELOW_QUARTERS) >> np.uint64(2)
     return total + np.uint64(samples) * (new - old)
 
 
@@ -506,12 +507,12 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
     """Draw columns first to end, which see one wall alone."""
     canvas, edges, reach, on_wall = work.canvas, work.edges, work.reach, work.on_wall
     strip, channels, texels, levels = work.strip, work.channels, pyramids.texels, pyramids.levels
-    texture, light = wall.texture, _light_on(wall.side)
+    texture, light = wall.texture, light_on(wall.side)
     height, width = canvas.shape
-    plane = _plane(wall, pyramids)
+    plane = plane_of(wall, pyramids)
     for k in range(np.uint64(first), np.uint64(end)):
         lateral = (k + 0.5 - width / 2) * pixel
-        on_wall[0, k], on_wall[1, k], on_wall[2, k], on_wall[3, k] = _place_on(plane, lateral, pixel, height)
+        on_wall[0, k], on_wall[1, k], on_wall[2, k], on_wall[3, k] = place_on(plane, lateral, pixel, height)
     for k in range(np.uint64(first), np.uint64(end)):
         top, inner_top, inner_bottom, bottom = reach[0, k], reach[1, k], reach[2, k], reach[3, k]
         inner_top = min(inner_top, bottom)
@@ -521,14 +522,14 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
         left, right = np.uint64(SAMPLES) * k, np.uint64(SAMPLES) * k + np.uint64(SAMPLES)
         for row in range(np.uint64(top), np.uint64(inner_top)):
             colour = _look_up(strip, v, length)
-            canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
+            canvas[row, k] = replace(canvas[row, k], canvas[row, k], colour, seen_by(edges, 0, left, right, row))
             v -= dv
         for row in range(np.uint64(inner_top), np.uint64(inner_bottom)):
             canvas[row, k] = _look_up(strip, v, length)
             v -= dv
         for row in range(np.uint64(inner_bottom), np.uint64(bottom)):
             colour = _look_up(strip, v, length)
-            canvas[row, k] = _replace(canvas[row, k], canvas[row, k], colour, _seen_by(edges, 0, left, right, row))
+            canvas[row, k] = replace(canvas[row, k], canvas[row, k], colour, seen_by(edges, 0, left, right, row))
             v -= dv
 
 
@@ -544,7 +545,7 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
     k = np.uint64(column)
     for row in range(np.uint64(height)):
         # In quarters nothing is left over, where walls take all four samples, of what an earlier frame drew here.
-        behind[row] = canvas[row, k] = canvas[row, k] & ~_BELOW_QUARTERS
+        behind[row] = canvas[row, k] = canvas[row, k] & ~BELOW_QUARTERS
     first, end = SAMPLES * column, SAMPLES * (column + 1)
     while first < end:
         wall = walls[n]
@@ -553,16 +554,16 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
         for m in range(np.uint64(first), np.uint64(wall_end)):
             top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
             inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
-        on_wall = _place_on(_plane(wall, pyramids), (column + 0.5 - width / 2) * pixel, pixel, height)
-        light = _light_on(wall.side)
+        on_wall = place_on(plane_of(wall, pyramids), (column + 0.5 - width / 2) * pixel, pixel, height)
+        light = light_on(wall.side)
         v, dv, length = _prepare(
             pyramids.texels, pyramids.levels, wall.texture, light, on_wall, top, bottom, work.strip, work.channels
         )
         for row in range(np.uint64(top), np.uint64(bottom)):
             colour = _look_up(work.strip, v, length)
             all_see = inner_top <= row < inner_bottom
-            samples = wall_end - first if all_see else _seen_by(edges, 0, first, wall_end, row)
-            canvas[row, k] = _replace(canvas[row, k], behind[row], colour, samples)
+            samples = wall_end - first if all_see else seen_by(edges, 0, first, wall_end, row)
+            canvas[row, k] = replace(canvas[row, k], behind[row], colour, samples)
             v -= dv
         n += wall.end <= end
         first = wall_end
@@ -586,7 +587,7 @@ def _draw_walls(pyramids, walls, pixel, work):
 @njit(forceinline=True)
 def _draw_box(box, first, end, canvas):
     """Draw the box where samples first to end see it: all in its side's colour, then its top over that."""
-    red = np.uint64(255 << _GREY_BITS)
+    red = np.uint64(255 << GREY_BITS)
     for column in range(first // SAMPLES, (end + SAMPLES - 1) // SAMPLES):
         left, right = max(first, SAMPLES * column), min(end, SAMPLES * (column + 1))
         side, top, bottom = np.uint64(0), len(canvas), 0
@@ -594,9 +595,9 @@ def _draw_box(box, first, end, canvas):
             if box[0, m] < box[2, m]:
                 side, top, bottom = np.uint64(box[3, m]), min(top, box[0, m]), max(bottom, box[2, m])
         for row in range(top, bottom):
-            on_top, on_side = _seen_by(box, 0, left, right, row), _seen_by(box, 1, left, right, row)
-            total = _replace(canvas[row, column], canvas[row, column], side, on_top + on_side)
-            canvas[row, column] = _replace(total, side, red, on_top)
+            on_top, on_side = seen_by(box, 0, left, right, row), seen_by(box, 1, left, right, row)
+            total = replace(canvas[row, column], canvas[row, column], side, on_top + on_side)
+            canvas[row, column] = replace(total, side, red, on_top)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -607,12 +608,12 @@ def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
     work = _make_work(height, width)
     colours = work.canvas.reshape(-1)
     frames = out.reshape(len(out), -1)
-    half = np.uint64(0x0001_0001_0001 << _GREY_BITS - 1)
+    half = np.uint64(0x0001_0001_0001 << GREY_BITS - 1)
     for b in range(len(poses)):
         x, z = poses[b, 0], poses[b, 1]
         cos, sin = np.cos(poses[b, 2]), np.sin(poses[b, 2])
-        _find_walls(open_[b], texture[b], x, z, cos, sin, pixel, height, centre, walls, work)
-        box_first, box_end = _find_box(goal[b], x, z, cos, sin, pixel, height, centre, work)
+        find_walls(open_[b], texture[b], x, z, cos, sin, pixel, height, centre, walls, work)
+        box_first, box_end = find_box(goal[b], x, z, cos, sin, pixel, height, centre, work)
         _find_reach(work.edges, work.reach)
         _find_spans(work.reach, work.spans)
         _draw_ground(ground, x, z, cos, sin, pixel, work.spans, work.canvas)
@@ -621,7 +622,7 @@ def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
         for n in range(np.uint64(len(colours))):
             colour = colours[n] + half
             for channel in range(3):
-                shift = np.uint64(16 * channel + _GREY_BITS)
+                shift = np.uint64(16 * channel + GREY_BITS)
                 frames[b, np.uint64(3) * n + np.uint64(channel)] = colour >> shift
 
 

@@ -5,6 +5,8 @@ agent looks along (cos heading, -sin heading) in (x, z). A step forward that wou
 or into the goal box is not made at all (`MiniWorldEnv.move_agent`, miniworld 2.1.0); there is no sliding.
 """
 
+import math
+
 import numpy as np
 from numba import njit
 
@@ -92,7 +94,7 @@ def move(open_, goal, pose, action, forward_step, turn_step, near, drift=0.0):
 @njit(inline="always")
 def cell_of(x):
     """Return the index along one axis of the cell that holds a coordinate: even in a room, odd in a gap."""
-    k = np.int64(np.floor(x / PITCH))
+    k = np.int64(math.floor(x / PITCH))
     return 2 * k + np.int64(x - k * PITCH >= ROOM)
 
 
@@ -122,7 +124,7 @@ def is_free(open_, x, z, radius):
             if not is_open(open_, i, j):
                 dz = max(low_edge(i) - z, 0.0, z - low_edge(i + 1))
                 dx = max(low_edge(j) - x, 0.0, x - low_edge(j + 1))
-                if np.sqrt(dx * dx + dz * dz) < radius:
+                if math.sqrt(dx * dx + dz * dz) < radius:
                     return False
     return True
 

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from mazes.layout import MazeConfig
-from nav_meta import benchmark, parity, plots, report
+from nav_meta import benchmark, cuda_benchmark, parity, plots, report
 from nav_meta.config import PRESETS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.records import write_result
@@ -44,8 +44,8 @@ class Options:
     """Steps compared for each step size (parity)."""
     sheet: Path | None = None
     """Where to put a picture of the worst frames and some others: ours, MiniWorld's, difference x 8 (parity)."""
-    device: Literal["cpu"] = "cpu"
-    """What to measure."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """What to measure; cuda: 1,024 to 65,536 mazes on a GPU (world), in pictures whose sides are those above."""
     json: Path | None = None
     """Write the figures here."""
 
@@ -63,8 +63,17 @@ def main() -> None:
         config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
     except ValueError as error:
         raise UserError(f"{error}.") from error
+    if options.device == "cuda" and options.what != "world":
+        raise UserError(f"--device cuda measures the world alone, not {options.what}.")
     clock = time.perf_counter()
-    if options.what == "world":
+    if options.device == "cuda":
+        try:
+            rows = cuda_benchmark.measure(config.maze, height, width)
+        except RuntimeError as error:
+            raise UserError(f"{error}.") from error
+        figures = cuda_benchmark.figures(rows)
+        report.show(cuda_benchmark.table(rows), "medians of five rounds of an episode, new mazes included")
+    elif options.what == "world":
         figures = benchmark.world(config, options.batch, options.threads)
         if options.table or options.plot:
             rows = benchmark.speeds(config, options.threads)

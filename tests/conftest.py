@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 # Before torch is imported. Tests run in several processes and start more of their own.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The CUDA path runs on numba's simulator, which must be chosen before numba is imported, unless a GPU is asked for.
+os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+os.environ["NUMBA_CUDA_LOW_OCCUPANCY_WARNINGS"] = "0"  # of numba, when a test gives a GPU little to do
 os.environ["WANDB_MODE"] = "offline"  # no test uploads to the account of whoever runs it
 # Nor share what numba has compiled: two processes that compile one kernel for different types at the same moment may
 # give both results the same file name, and the cache would then hold the wrong code for one of them.
@@ -27,6 +30,7 @@ hypothesis.settings.register_profile("nav_meta", deadline=None, max_examples=50,
 hypothesis.settings.load_profile("nav_meta")
 
 OPENGL_MISSING = "OpenGL is missing"
+NO_GPU = "No GPU"
 
 
 @cache
@@ -61,9 +65,16 @@ def pytest_runtest_setup(item):
     if item.get_closest_marker("opengl") and (problem := opengl_problem()):
         stop = pytest.fail if os.environ.get("NAV_META_REQUIRE_OPENGL") == "1" else pytest.skip
         stop(f"{OPENGL_MISSING}: {problem}")
+    if item.get_closest_marker("cuda") and os.environ["NUMBA_ENABLE_CUDASIM"] != "0":
+        pytest.skip(f"{NO_GPU} asked for: NUMBA_ENABLE_CUDASIM=0 python -m pytest tests/test_cuda.py")
 
 
 def pytest_terminal_summary(terminalreporter):
+    without_gpu = [r for r in terminalreporter.getreports("skipped") if NO_GPU in str(r.longrepr)]
+    if without_gpu:
+        terminalreporter.section("NO GPU", yellow=True, bold=True)
+        terminalreporter.line(f"{len(without_gpu)} tests that need one were NOT run.", yellow=True, bold=True)
+        terminalreporter.line(without_gpu[0].longrepr[2], yellow=True, bold=True)
     skipped = [r for r in terminalreporter.getreports("skipped") if OPENGL_MISSING in str(r.longrepr)]
     if skipped:
         terminalreporter.section("OPENGL IS MISSING", red=True, bold=True)

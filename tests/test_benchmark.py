@@ -4,12 +4,13 @@ import json
 import time
 
 import pytest
+import torch
 from PIL import Image
 
 from mazes import reference
 from mazes.layout import MazeConfig
 from models.agent import AgentConfig
-from nav_meta import benchmark, rivals
+from nav_meta import benchmark, cuda_benchmark, rivals
 from nav_meta.config import LearnerConfig, RunConfig
 
 WORLD = ("benchmark.py", "world", "--batch", 4, "--threads", 2, "--height", 16, "--width", 20)
@@ -46,6 +47,24 @@ def test_world_beside_miniworld(script):
         "world/times_two_miniworlds",
         "world/reset_microseconds",
     ]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("what", ["world", "train"])
+def test_no_gpu_is_said_so(script, what):
+    result = script("benchmark.py", what, "--device", "cuda")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
+    assert ("CUDA" if what == "world" else "not train") in result.stderr
+
+
+def test_figures_of_a_gpu():
+    rows = [cuda_benchmark.CudaSpeed(1024, 2e6, 1e6, 0.5, 0.25), cuda_benchmark.CudaSpeed(8192, 9e6, 8e6, 0.75, 0.5)]
+    figures = cuda_benchmark.figures(rows)
+    assert figures["world/steps_per_second"] == 9e6
+    assert figures["world/cuda/1024/of_memory"] == 0.25 and len(figures) == 9
+    heads, lines = cuda_benchmark.table(rows)
+    assert len(heads) == len(lines[0]) and lines[1] == ["8,192", "9,000,000", "8,000,000", "75%", "50%"]
 
 
 def test_table_and_its_figure(script, tmp_path, monkeypatch):

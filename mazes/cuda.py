@@ -1,0 +1,728 @@
+"""The mazes on a CUDA device: a step is a handful of kernels, and nothing of it is copied to the host.
+
+The kernels are thin: what moves, collides, draws lots, casts rays and looks up textures are the very functions of the
+CPU's path, which numba compiles for the device as well. With NUMBA_ENABLE_CUDASIM=1 in the environment before numba is
+imported, they run on numba's simulator instead, and the arrays are NumPy's, not torch's.
+
+A picture is drawn by columns and rows at once. A block of threads takes `_COLUMNS` columns, of one picture or of
+several. Its first threads find the walls and the box that each column sees; then `_ROWS` threads a column, neighbours
+in a warp, draw every `_ROWS`th row each, so that a warp reads texels that lie side by side.
+"""
+
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import cuda, njit
+
+from mazes import paths, renderer, simulator, textures
+from mazes.environment import GOAL_REWARD, HINT_SCALE, SIDES, Hints, TimeStep
+from mazes.layout import DECK, KINDS, MazeConfig, empty_batch, require_number, write_maze
+from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
+from mazes.seeds import split_seeds
+
+SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+"""Do kernels run on numba's simulator, on NumPy arrays."""
+
+_THREADS = 8 if SIMULATED else 128  # of a block; the simulator's are expensive
+_COLUMNS, _ROWS = (8, 2) if SIMULATED else (32, 8)
+_SAMPLES = _COLUMNS * SAMPLES
+_WALL = numba.from_dtype(WALL_IN_VIEW)
+_MOST_ROOMS = 15 * 15
+_MOST_HEADINGS = 24
+_NEVER = 2**31 - 1
+_FEW_REGISTERS = {} if SIMULATED else {"max_registers": 80}  # three blocks to a multiprocessor, not two
+
+
+class Ended(NamedTuple):
+    """What the last step ended, for all B environments: how many that are is not known to the host."""
+
+    ended: Any
+    """bool [B]: did it end a visit; where it did not, the rest means nothing."""
+    visit: Any
+    """int32 [B]: which visit of its episode it was, from 0."""
+    latency: Any
+    """int32 [B]: steps it took."""
+    found: Any
+    """bool [B]: False when it was given up at the cap."""
+
+
+class _Rules(NamedTuple):
+    """What is the same in all mazes."""
+
+    kind: int
+    extra_openings: float
+    landmarks: bool
+    forward_step: float
+    turn_step: float
+    near: float
+    respawn_distance: float
+    episode_steps: int
+    visits: int
+    visit_cap: int
+    first_seed: int
+    """Of row 0's first episode; row b's is b more."""
+    seed_stride: int
+    """From a row's episode to its next."""
+    shaping: np.float32
+    stride: int
+    """Actions of a step of the steps-to-go fields."""
+    spacing: float
+    """Of their grid points, metres."""
+
+
+class _World(NamedTuple):
+    """All mazes' state, the names and types of `MazeEnvironment` with a leading axis B."""
+
+    open: Any
+    texture: Any
+    goal: Any
+    start: Any
+    fields: Any
+    """float32 [B, nz, nx, headings]: steps to go; without shaping a single number, which means nothing."""
+    ahead: Any
+    """int8, of the same shape: room to compute them."""
+    seeds: Any
+    """int64: the bits of the uint64 that the CPU has; torch can do little with those."""
+    episode: Any
+    episode_step: Any
+    poses: Any
+    starts: Any
+    visit: Any
+    visit_step: Any
+    prev_action: Any
+    prev_reward: Any
+    first: Any
+    bonus: Any
+    steps_to_go: Any
+    ended: Any
+    ended_visit: Any
+    ended_latency: Any
+    ended_found: Any
+    begun: Any
+    """bool [B]: where the last `renew` began an episode."""
+
+
+class _Hints(NamedTuple):
+    target: Any
+    known: Any
+
+
+class _Grid(NamedTuple):
+    """The grid of the steps-to-go fields."""
+
+    way: Any
+    """float64 [2, headings]: `paths.strides`."""
+    places: Any
+    """float64 [points]: where the grid points are along an axis, metres. They are read, not multiplied out: a product
+    that the device fuses with a sum is rounded once, and points that touch a wall by a hair would be taken apart."""
+
+
+class _Film(NamedTuple):
+    """Where pictures are drawn."""
+
+    frames: Any
+    """uint8 [B, height, width, 3]."""
+    horizon: Any
+    """float64 [samples of a pixel]: rows from the upper edge to the sample's level with the camera."""
+
+
+class _Sight(NamedTuple):
+    """What is known of a column: the arrays of the renderer's `Work` for its samples alone."""
+
+    horizon: Any
+    near: Any
+    edges: Any
+    box: Any
+    ray: Any
+    """float64 [2]: what a metre of depth is in x and z at its middle."""
+
+
+class CudaMazeEnvironment:
+    """B mazes at once on a CUDA device: the contract of `mazes.environment.MazeEnvironment`, in torch's tensors.
+
+    From the same seeds and actions it shows the same pictures, up to one grey level, and takes the same way. All calls
+    but `state` and `restore` only queue kernels on torch's current stream. They can be captured in a CUDA graph once
+    each has run; capture with the tensors that the replay shall use as `actions` and `out`. Kernels are compiled for
+    each picture size and kind of maze alike, at the first call.
+    """
+
+    actions = len(simulator.ACTIONS)
+    hint_size = 3
+    """Length of `Hints.target`, as in `MazeEnvironment`."""
+
+    def __init__(
+        self,
+        config: MazeConfig,
+        batch: int,
+        *,
+        height: int = 30,
+        width: int = 40,
+        first_seed: int | None = None,
+        seed_stride: int | None = None,
+        episode_steps: int | None = None,
+        visits: int | None = None,
+        visit_cap: int | None = None,
+        phases: np.ndarray | None = None,
+        shaping: float = 0.0,
+        device: int = 0,
+    ) -> None:
+        """Begin the first episodes.
+
+        Args:
+            config: which mazes.
+            batch: number of environments B.
+            height: rows of the picture.
+            width: columns of the picture.
+            first_seed: maze seed of the first episode of row 0; row b has one b higher. By default the training split's
+                first.
+            seed_stride: how much higher the seed of a row's next episode is; by default B, so that each maze is used
+                once.
+            episode_steps: steps of an episode; None: no limit.
+            visits: visits of an episode; None: no limit.
+            visit_cap: steps after which a visit is given up; None: never.
+            phases: int [B]: how many steps each first episode is taken to have run already.
+            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on.
+            device: number of the CUDA device.
+
+        Raises:
+            ValueError: names the option and its range.
+            RuntimeError: when there is no such device, or numba cannot use it.
+        """
+        require_number("batch", batch, 1, whole=True)
+        for name, side in (("height", height), ("width", width)):
+            require_number(name, side, *SIDES, whole=True)
+        for name, limit in (("episode_steps", episode_steps), ("visits", visits), ("visit_cap", visit_cap)):
+            if limit is not None:
+                require_number(name, limit, 1, _NEVER, whole=True)
+        require_number("shaping", shaping, 0)
+        if phases is not None:
+            require_number("phases", np.min(phases), 0)
+        if config.domain_rand:
+            raise ValueError("domain_rand must be False on a CUDA device, not True")
+        first_seed = int(split_seeds("train", 0, 1)[0]) if first_seed is None else first_seed
+        seed_stride = batch if seed_stride is None else seed_stride
+        for name, value in (("first_seed", first_seed), ("seed_stride", seed_stride)):
+            require_number(name, value, 0, 2**64 - 1, whole=True)
+        self._torch = None if SIMULATED else use_device(device)
+        self._device = device
+        self.config = config
+        self.batch = batch
+        self.observation_shape = (height, width, 3)
+        stride, spacing = paths.stride(config)
+        self._rules = _Rules(
+            KINDS.index(config.kind), float(config.extra_openings), config.landmarks == "rooms",
+            config.forward_step, config.turn_step, config.near, float(config.respawn_distance),
+            episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
+            _as_int64(first_seed), _as_int64(seed_stride), np.float32(shaping), stride, spacing,
+        )  # fmt: skip
+        self._arrays = self._make_arrays(shaping > 0)
+        self._world = _World(*(self._view(array) for array in self._arrays))
+        self._hints = _Hints(self._zeros((batch, self.hint_size), np.float32), self._zeros(batch, np.bool_))
+        self._hints_view = _Hints(*(self._view(array) for array in self._hints))
+        self._discount = self._zeros(batch, np.float32) + 1
+        points = max(paths.empty_fields(config, 1).shape[1:3])
+        self._grid = _Grid(self._upload(paths.strides(config)), self._upload(spacing * np.arange(points)))
+        self._ground = renderer.Ground(*(self._upload(part) for part in renderer.bake_ground(height, width)))
+        self._pyramids = _upload_pyramids(self._upload)
+        self._horizon = self._upload(height / 2 - SAMPLE_Y)
+        self._renew(everywhere=True)
+        if phases is not None:
+            self._arrays.episode_step[:] = self._own(np.asarray(phases, np.int64))
+
+    @property
+    def over(self) -> Any:
+        """Which episodes `renew` would end, bool [B]."""
+        arrays, rules = self._arrays, self._rules
+        return (arrays.episode_step >= rules.episode_steps) | (arrays.visit >= rules.visits)
+
+    @property
+    def poses(self) -> Any:
+        """X and z in metres and the heading in radians, float64 [B, 3]; changed by `step` and `renew`."""
+        return self._arrays.poses
+
+    @property
+    def ended(self) -> Ended:
+        """The visits that the last step ended; changed by the next."""
+        arrays = self._arrays
+        return Ended(arrays.ended, arrays.ended_visit, arrays.ended_latency, arrays.ended_found)
+
+    def renew(self) -> Any:
+        """Begin a new episode wherever one is over; return bool [B]: where."""
+        self._renew(everywhere=False)
+        return _copy(self._arrays.begun)
+
+    def step(self, actions: Any) -> None:
+        """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
+        self._launch(_step, self.batch, self._world, self._rules, self._view(actions))
+
+    def time_step(self, out: Any = None) -> TimeStep:
+        """Return the present moment; the picture is drawn into `out`, uint8 [B, H, W, 3] without gaps, if given."""
+        frames = self._zeros((self.batch, *self.observation_shape), np.uint8) if out is None else out
+        film = _Film(self._view(frames), self._horizon)
+        columns = self.batch * self.observation_shape[1]
+        threads = _COLUMNS * _ROWS
+        _draw[-(-columns // _COLUMNS), threads, self._stream()](self._world, self._ground, self._pyramids, film)
+        arrays = self._arrays
+        told = (arrays.prev_action, arrays.prev_reward, arrays.first, self._discount, arrays.visit)
+        return TimeStep(frames, *(_copy(array) for array in told))
+
+    def hints(self) -> Hints:
+        """Return the learner's signals at the present moment."""
+        self._launch(_hint, self.batch, self._world, self._hints_view)
+        return Hints(_copy(self._arrays.bonus), _copy(self._hints.target), _copy(self._hints.known))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return all that `restore` needs, on either path: names and types are those of `MazeEnvironment.state`."""
+        state = {_SAVED[name]: _to_host(getattr(self._arrays, name)) for name in _SAVED}
+        state["seeds"] = state["seeds"].view(np.uint64)
+        return state
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continue where `state` was taken, here or on the CPU.
+
+        Raises:
+            ValueError: when it is the state of another batch size.
+        """
+        for name, saved in _SAVED.items():
+            array, value = getattr(self._arrays, name), state[saved]
+            if tuple(array.shape) != value.shape:
+                raise ValueError(f"the saved world holds {len(value)} mazes, this one {self.batch}")
+            array[:] = self._own(value.view(np.int64) if name == "seeds" else value)
+        self._arrays.begun[:] = True
+        self._write_mazes()
+
+    def _renew(self, everywhere: bool) -> None:
+        self._launch(_begin, self.batch, self._world, self._rules, everywhere)
+        self._write_mazes()
+        self._launch(_put, self.batch, self._world, self._rules)
+
+    def _write_mazes(self) -> None:
+        """Write the mazes, and the fields, of the seeds of all episodes that have just begun."""
+        self._launch(_write, self.batch, self._world, self._rules)
+        if self._rules.shaping > 0:
+            _write_fields[self.batch, _THREADS, self._stream()](self._world, self._rules, self._grid)
+
+    def _launch(self, kernel: Any, count: int, *arguments: Any) -> None:
+        kernel[-(-count // _THREADS), _THREADS, self._stream()](*arguments)
+
+    def _make_arrays(self, has_fields: bool) -> _World:
+        layout, size = empty_batch(self.config, 1), self.batch
+        fields = paths.empty_fields(self.config, 1)
+        shapes = {
+            **{name: (size, *field.shape[1:]) for name, field in layout._asdict().items() if name in _TYPES},
+            "fields": (size, *fields.shape[1:]) if has_fields else (1, 1, 1, 1),
+            "poses": (size, 3),
+            "starts": (size, 3),
+        }
+        shapes["ahead"] = shapes["fields"]
+        return _World(*(self._zeros(shapes.get(name, size), _TYPES[name]) for name in _World._fields))
+
+    # What follows is all that there is of torch.
+
+    def _stream(self) -> Any:
+        if SIMULATED:
+            return 0
+        return cuda.external_stream(self._torch.cuda.current_stream(self._device).cuda_stream)
+
+    def _zeros(self, shape: int | tuple[int, ...], dtype: type) -> Any:
+        if SIMULATED:
+            return np.zeros(shape, dtype)
+        name = "bool" if dtype is np.bool_ else np.dtype(dtype).name
+        return self._torch.zeros(shape, dtype=getattr(self._torch, name), device=f"cuda:{self._device}")
+
+    def _own(self, array: np.ndarray) -> Any:
+        return array if SIMULATED else self._torch.from_numpy(array).to(f"cuda:{self._device}")
+
+    def _view(self, array: Any) -> Any:
+        """Return what kernels take for a tensor."""
+        return array if SIMULATED else cuda.as_cuda_array(array)
+
+    def _upload(self, array: np.ndarray) -> Any:
+        """Return what kernels take for an array that never changes."""
+        return array if SIMULATED else cuda.to_device(np.ascontiguousarray(array))
+
+
+_TYPES: dict[str, type] = {
+    "open": np.bool_, "texture": np.uint8, "goal": np.float64, "start": np.bool_,
+    "fields": np.float32, "ahead": np.int8,
+    "seeds": np.int64, "episode": np.int64, "episode_step": np.int64,
+    "poses": np.float64, "starts": np.float64, "visit": np.int32, "visit_step": np.int32,
+    "prev_action": np.int64, "prev_reward": np.float32, "first": np.bool_, "bonus": np.float32,
+    "steps_to_go": np.float32,
+    "ended": np.bool_, "ended_visit": np.int32, "ended_latency": np.int32, "ended_found": np.bool_, "begun": np.bool_,
+}  # fmt: skip
+
+_SAVED = {
+    "seeds": "seeds", "episode": "episode", "episode_step": "episode_step", "poses": "poses", "starts": "starts",
+    "visit": "visit", "visit_step": "visit_step", "prev_action": "_prev_action", "prev_reward": "_prev_reward",
+    "first": "_first", "bonus": "_bonus", "steps_to_go": "_steps_to_go",
+}  # fmt: skip
+"""Names here, and in a saved state."""
+
+
+def use_device(device: int) -> Any:
+    """Return torch, having chosen the device for it and for numba.
+
+    Raises:
+        RuntimeError: when one of them finds no device.
+        ValueError: when there is none of that number.
+    """
+    import torch  # the mazes on a CPU do without it
+
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch finds no CUDA device; mazes.environment.MazeEnvironment runs on the CPU")
+    if not cuda.is_available():
+        raise RuntimeError("numba finds no CUDA: pip install -e '.[cuda]'")
+    require_number("device", device, 0, torch.cuda.device_count() - 1, whole=True)
+    torch.cuda.set_device(device)
+    torch.cuda.init()
+    cuda.select_device(device)
+    return torch
+
+
+def _as_int64(seed: int) -> int:
+    """Return the int64 with the same bits."""
+    return seed - 2**64 if seed >= 2**63 else seed
+
+
+def _copy(array: Any) -> Any:
+    return array.copy() if SIMULATED else array.clone()
+
+
+def _to_host(array: Any) -> np.ndarray:
+    return array.copy() if SIMULATED else array.cpu().numpy()
+
+
+def _upload_pyramids(upload: Any) -> textures.Pyramids:
+    """Return the textures with four channels to a word, so that a thread reads a texel at once."""
+    pyramids = textures.load()
+    return textures.Pyramids(*(upload(part) for part in pyramids._replace(texels=pyramids.texels.view(np.uint32))))
+
+
+@cuda.jit
+def _begin(world, rules, everywhere):
+    b = cuda.grid(1)
+    if b < len(world.visit):
+        _begin_one(world, rules, everywhere, b)
+
+
+@njit(cache=True)
+def _begin_one(world, rules, everywhere, b):
+    """Set the counters of a new episode, if one is over."""
+    world.begun[b] = everywhere or world.episode_step[b] >= rules.episode_steps or world.visit[b] >= rules.visits
+    if world.begun[b]:
+        world.episode[b] = 0 if everywhere else world.episode[b] + 1
+        world.seeds[b] = rules.first_seed + world.episode[b] * rules.seed_stride + b
+        world.episode_step[b] = 0
+        world.visit[b] = 0
+        world.prev_action[b] = 0
+        world.prev_reward[b] = 0
+        world.first[b] = True
+        world.bonus[b] = 0
+
+
+@cuda.jit
+def _write(world, rules):
+    path = cuda.local.array((_MOST_ROOMS, 2), np.int64)
+    deck = cuda.local.array(DECK, np.int64)
+    b = cuda.grid(1)
+    if b < len(world.visit) and world.begun[b]:
+        _write_one(world, rules, b, path, deck)
+
+
+@njit(cache=True)
+def _write_one(world, rules, b, path, deck):
+    write_maze(
+        np.uint64(world.seeds[b]),
+        rules.kind,
+        rules.extra_openings,
+        rules.landmarks,
+        world.open[b],
+        world.texture[b],
+        world.goal[b],
+        world.start[b],
+        path,
+        deck,
+    )
+
+
+@cuda.jit
+def _write_fields(world, rules, grid):
+    """Write a steps-to-go field, a block each: `paths.write_fields` up to its tolerance.
+
+    Points are lowered in no particular order until none falls any more; by monotony all orders end alike.
+    """
+    b, thread, threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+    if world.begun[b]:
+        values = cuda.local.array(_MOST_HEADINGS, np.float32)
+        _start_field(world, rules, grid.way, grid.places, b, thread, threads)
+        cuda.syncthreads()
+        while cuda.syncthreads_or(_lower_field(world, rules, grid.way, b, thread, threads, values)):
+            pass
+
+
+@njit(cache=True)
+def _start_field(world, rules, way, places, b, thread, threads):
+    field = world.fields[b]
+    for point in range(thread, field.shape[0] * field.shape[1], threads):
+        i, j = point // field.shape[1], point % field.shape[1]
+        paths.start_point(
+            world.open[b],
+            world.goal[b],
+            field,
+            world.ahead[b],
+            way,
+            rules.stride,
+            rules.near,
+            i,
+            j,
+            places[i],
+            places[j],
+        )
+
+
+@njit(cache=True)
+def _lower_field(world, rules, way, b, thread, threads, values):
+    """Lower a thread's points once; return whether any fell."""
+    field = world.fields[b]
+    fell = 0
+    for point in range(thread, field.shape[0] * field.shape[1], threads):
+        i, j = point // field.shape[1], point % field.shape[1]
+        if field[i, j, 0] > 0:
+            room = values[: field.shape[2]]
+            fell |= paths.relax_point(field, world.ahead[b], way, rules.stride, rules.spacing, i, j, 0.0, room)
+    return fell
+
+
+@cuda.jit
+def _put(world, rules):
+    b = cuda.grid(1)
+    if b < len(world.visit) and world.begun[b]:
+        _put_one(world, rules, b)
+
+
+@njit(cache=True)
+def _put_one(world, rules, b):
+    """Put the agent where its present visit begins."""
+    pose = world.poses[b]
+    simulator.put(
+        world.open[b],
+        world.start[b],
+        world.goal[b],
+        np.uint64(world.seeds[b]),
+        world.visit[b],
+        rules.respawn_distance,
+        pose,
+    )
+    for k in range(3):
+        world.starts[b, k] = pose[k]
+    world.visit_step[b] = 0
+    if rules.shaping > 0:
+        world.steps_to_go[b] = paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step)
+
+
+@cuda.jit
+def _step(world, rules, actions):
+    b = cuda.grid(1)
+    if b < len(world.visit):
+        _step_one(world, rules, b, actions[b])
+
+
+@njit(cache=True)
+def _step_one(world, rules, b, action):
+    """Make one action in one maze: `MazeEnvironment.step`."""
+    pose = world.poses[b]
+    found = simulator.move(world.open[b], world.goal[b], pose, action, rules.forward_step, rules.turn_step, rules.near)
+    world.episode_step[b] += 1
+    world.visit_step[b] += 1
+    world.prev_action[b] = action
+    world.prev_reward[b] = GOAL_REWARD if found else 0.0
+    world.first[b] = False
+    world.ended[b] = found or world.visit_step[b] >= rules.visit_cap
+    world.ended_visit[b] = world.visit[b]
+    world.ended_latency[b] = world.visit_step[b]
+    world.ended_found[b] = found
+    if rules.shaping > 0:
+        steps_to_go = np.float32(0)
+        if not found:
+            steps_to_go = np.float32(paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step))
+        # The first visit stays without: nobody can know yet where the goal is.
+        world.bonus[b] = rules.shaping * (world.steps_to_go[b] - steps_to_go) if world.visit[b] > 0 else 0.0
+        world.steps_to_go[b] = steps_to_go
+    if world.ended[b]:
+        world.visit[b] += 1
+        _put_one(world, rules, b)
+
+
+@cuda.jit
+def _hint(world, hints):
+    b = cuda.grid(1)
+    if b < len(world.visit):
+        _hint_one(world, hints, b)
+
+
+@njit(cache=True)
+def _hint_one(world, hints, b):
+    """Say where the goal is as seen by the agent: `MazeEnvironment.hints`."""
+    dx, dz = world.goal[b, 0] - world.poses[b, 0], world.goal[b, 1] - world.poses[b, 1]
+    cos, sin = np.cos(world.poses[b, 2]), np.sin(world.poses[b, 2])
+    ahead, right = dx * cos - dz * sin, dx * sin + dz * cos
+    hints.target[b, 0] = ahead / HINT_SCALE
+    hints.target[b, 1] = right / HINT_SCALE
+    hints.target[b, 2] = np.hypot(ahead, right) / HINT_SCALE
+    hints.known[b] = world.visit[b] > 0
+
+
+@cuda.jit(**_FEW_REGISTERS)
+def _draw(world, ground, pyramids, film):
+    walls = cuda.shared.array(_SAMPLES, _WALL)
+    places = cuda.shared.array((_SAMPLES, 5), np.int64)
+    near = cuda.shared.array(_SAMPLES, np.float64)
+    edges = cuda.shared.array((2, _SAMPLES), np.int32)
+    box = cuda.shared.array((4, _SAMPLES), np.int32)
+    ray = cuda.shared.array((_COLUMNS, 2), np.float64)
+    width = film.frames.shape[2]
+    first = _COLUMNS * cuda.blockIdx.x
+    count = min(_COLUMNS, len(film.frames) * width - first)
+    thread = cuda.threadIdx.x
+    if thread < count:
+        samples = slice(SAMPLES * thread, SAMPLES * (thread + 1))
+        sight = _Sight(film.horizon, near[samples], edges[:, samples], box[:, samples], ray[thread])
+        b, column = (first + thread) // width, (first + thread) % width
+        _look(world, pyramids, film, b, column, walls[samples], places[samples], sight)
+    cuda.syncthreads()
+    k, row = thread // _ROWS, thread % _ROWS
+    if k < count:
+        samples = slice(SAMPLES * k, SAMPLES * (k + 1))
+        sight = _Sight(film.horizon, near[samples], edges[:, samples], box[:, samples], ray[k])
+        b, column = (first + k) // width, (first + k) % width
+        _draw_rows(world, ground, pyramids, film, b, column, row, _ROWS, walls[samples], places[samples], sight)
+
+
+@njit(error_model="numpy", cache=True)
+def _look(world, pyramids, film, b, column, walls, places, sight):
+    """Find what a column sees; `places` has `renderer.place_on` and the end of each wall."""
+    height, width = film.frames.shape[1:3]
+    pixel = 2 * renderer.TAN_HALF_FOV / height
+    centre = SAMPLES * (width / 2 - column) - 0.5
+    x, z = world.poses[b, 0], world.poses[b, 1]
+    cos, sin = np.cos(world.poses[b, 2]), np.sin(world.poses[b, 2])
+    renderer.find_walls(world.open[b], world.texture[b], x, z, cos, sin, pixel, height, centre, walls, sight)
+    lateral = (column + 0.5 - width / 2) * pixel
+    sight.ray[0], sight.ray[1] = cos + lateral * sin, lateral * cos - sin
+    n, end = 0, 0
+    while end < SAMPLES:
+        on_wall = renderer.place_on(renderer.plane_of(walls[n], pyramids), lateral, pixel, height)
+        places[n, 0], places[n, 1], places[n, 2], places[n, 3] = on_wall
+        end = places[n, 4] = walls[n].end
+        n += 1
+    for m in range(SAMPLES):
+        sight.box[0, m] = sight.box[1, m] = sight.box[2, m] = height
+    renderer.find_box(world.goal[b], x, z, cos, sin, pixel, height, centre, sight)
+
+
+@njit(error_model="numpy", cache=True)
+def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, places, sight):
+    """Draw every step-th pixel of a column: what `renderer.render` does with strips, here texel by texel."""
+    frames, edges, box = film.frames, sight.edges, sight.box
+    height = frames.shape[1]
+    x, z, dx, dz = world.poses[b, 0], world.poses[b, 1], sight.ray[0], sight.ray[1]
+    red, side = np.uint64(255 << renderer.GREY_BITS), np.uint64(0)
+    # Most rows see one thing alone. Here walls begin and end in some samples, and in all.
+    top, inner_top, inner_bottom, bottom = height, 0, height, 0
+    box_top, box_bottom = height, 0
+    for m in range(SAMPLES):
+        top, inner_top = min(top, edges[0, m]), max(inner_top, edges[0, m])
+        inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
+        if box[0, m] < box[2, m]:
+            side, box_top, box_bottom = np.uint64(box[3, m]), min(box_top, box[0, m]), max(box_bottom, box[2, m])
+    one_wall = places[0, 4] >= SAMPLES
+    half = np.uint64(0x0001_0001_0001 << renderer.GREY_BITS - 1)
+    loaded = -1
+    for row in range(first, height, step):
+        line = np.uint64(row)  # an index that need not be checked for its sign
+        colour = np.uint64(0)
+        all_see_walls = inner_top <= row < inner_bottom
+        if not all_see_walls:
+            depth = ground.depth[line]
+            u = renderer.wrap((x + depth * dx) * (ground.repeats[line, 0] * renderer.FIXED))
+            v = renderer.wrap((z + depth * dz) * (ground.repeats[line, 1] * renderer.FIXED))
+            start, log_width, log_height = (
+                ground.start[line, np.uint64(column)],
+                ground.log_width[line],
+                ground.log_height[line],
+            )
+            colour = renderer.look_between(ground.strips, start, u, v, log_width, log_height)
+            if not one_wall:
+                colour &= ~renderer.BELOW_QUARTERS
+        behind = colour
+        n, begin = 0, 0
+        while top <= row < bottom and begin < SAMPLES:
+            end = places[n, 4]
+            all_see_one = one_wall and all_see_walls
+            samples = SAMPLES if all_see_one else renderer.seen_by(edges, 0, begin, end, row)
+            if samples > 0:
+                if n != loaded:
+                    level, u_wall, v_wall, dv = places[n, 0], places[n, 1], places[n, 2], places[n, 3]
+                    texture, light = walls[n].texture, renderer.light_on(walls[n].side)
+                    columns, weights, brightness, length = renderer.columns_at(
+                        pyramids.levels, texture, level, u_wall, light
+                    )
+                    v_wall -= pyramids.levels[texture, level >> 8, 4]  # from its lowest texel's middle on
+                    loaded = n
+                place = np.uint64(v_wall - row * dv) << np.uint64(32)
+                texel, share = renderer.place_in(place, np.uint64(length))
+                above = texel + np.uint64(1) if texel + np.uint64(1) < np.uint64(length) else np.uint64(0)
+                new = renderer.mix(
+                    _lit_texel(pyramids.texels, columns, texel, weights, brightness),
+                    _lit_texel(pyramids.texels, columns, above, weights, brightness),
+                    share,
+                )
+                colour = new if samples == SAMPLES else renderer.replace(colour, behind, new, samples)
+            begin = end
+            n += 1
+        if box_top <= row < box_bottom:
+            on_top = renderer.seen_by(box, 0, 0, SAMPLES, row)
+            on_side = renderer.seen_by(box, 1, 0, SAMPLES, row)
+            colour = renderer.replace(colour, colour, side, on_top + on_side)
+            colour = renderer.replace(colour, side, red, on_top)
+        colour += half
+        for channel in range(3):
+            shift = np.uint64(16 * channel + renderer.GREY_BITS)
+            frames[np.uint64(b), line, np.uint64(column), np.uint64(channel)] = np.uint8(
+                colour >> shift & np.uint64(255)
+            )
+
+
+@njit(forceinline=True)
+def _lit_texel(texels, columns, n, weights, brightness):
+    """Return the packed colour that a column has at texel n: what `renderer.lit` does, red and blue at once."""
+    red_blue_a, green_a = _weighed(texels, columns[0], n, weights[0])
+    red_blue_b, green_b = _weighed(texels, columns[1], n, weights[1])
+    red_blue_c, green_c = _weighed(texels, columns[2], n, weights[2])
+    red_blue_d, green_d = _weighed(texels, columns[3], n, weights[3])
+    red_blue, green = (
+        np.uint32(red_blue_a + red_blue_b + red_blue_c + red_blue_d),
+        green_a + green_b + green_c + green_d,
+    )
+    return (
+        np.uint64(_lit(red_blue & np.uint32(0xFFFF), brightness))
+        | np.uint64(_lit(green, brightness)) << np.uint64(16)
+        | np.uint64(_lit(red_blue >> np.uint32(16), brightness)) << np.uint64(32)
+    )
+
+
+@njit(forceinline=True)
+def _weighed(texels, column, n, weight):
+    texel, weight = np.uint32(texels[np.uint32((column >> np.uint64(2)) + n)]), np.uint32(weight)  # counted in bytes
+    return np.uint32((texel & np.uint32(0xFF00FF)) * weight), np.uint32(
+        (texel >> np.uint32(8) & np.uint32(255)) * weight
+    )
+
+
+@njit(forceinline=True)
+def _lit(total, brightness):
+    """Return half grey levels from 256ths of a grey level."""
+    lit = np.uint32(np.uint32(total) * np.uint32(brightness)) >> np.uint32(16)
+    return np.uint32(lit + np.uint32(64)) >> np.uint32(7)

@@ -1,0 +1,235 @@
+"""The CUDA path against the CPU's, on numba's simulator, as conftest.py chooses.
+
+On a GPU, with the tests that need one: NUMBA_ENABLE_CUDASIM=0 python -m pytest tests/test_cuda.py
+"""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mazes import cuda
+from mazes.cuda import CudaMazeEnvironment
+from mazes.environment import MazeEnvironment
+from mazes.layout import MazeConfig
+from mazes.seeds import split_seeds
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = {
+    "random": MazeConfig(),
+    "loops": MazeConfig(rows=2, columns=4, extra_openings=0.6),
+    "brick": MazeConfig(landmarks="none"),
+    "imaze": MazeConfig(kind="imaze"),
+    "fixed, fine steps": MazeConfig(kind="fixed", rows=2, columns=2, step_size="fine", respawn_distance=2),
+}
+
+
+def host(array) -> np.ndarray:
+    """Return a tensor of either kind as an array."""
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
+
+
+def device(array: np.ndarray):
+    """Return an array as what `CudaMazeEnvironment.step` takes."""
+    if cuda.SIMULATED:
+        return array
+    import torch
+
+    return torch.from_numpy(array).cuda()
+
+
+def pair(config: MazeConfig, batch: int, **options) -> tuple[CudaMazeEnvironment, MazeEnvironment]:
+    """Return the same mazes on either path."""
+    return CudaMazeEnvironment(config, batch, **options), MazeEnvironment(config, batch, **options)
+
+
+def assert_same_moment(here, there, what: str = "") -> None:
+    """Pictures up to one grey level; everything else is equal."""
+    ours, theirs = here.time_step(), there.time_step()
+    difference = host(ours.observation).astype(int) - theirs.observation
+    assert abs(difference).max() <= 1, what
+    assert (difference != 0).mean() < 0.01, what
+    for name, a, b in zip(ours._fields[1:], ours[1:], theirs[1:], strict=True):
+        assert host(a).dtype == b.dtype
+        np.testing.assert_array_equal(host(a), b, err_msg=f"{what} {name}")
+
+
+@pytest.mark.parametrize("config", [*CONFIGS.values(), MazeConfig(rows=7, columns=9)], ids=[*CONFIGS, "large"])
+def test_pictures(config):
+    """Respawning at every step shows the mazes from many places; a width that no block divides."""
+    here, there = pair(config, 3, height=22, width=27, visit_cap=1)
+    shown = set()
+    for step in range(5):
+        assert_same_moment(here, there, f"step {step}")
+        shown |= set(np.unique(there.time_step().observation))
+        here.step(device(np.zeros(3, np.int64)))
+        there.step(np.zeros(3, np.int64))
+    assert len(shown) > 50  # not all one colour
+
+
+def test_the_goal_box_is_drawn_alike():
+    here, there = pair(CONFIGS["random"], 12, height=12, width=16, visit_cap=1)
+    red = 0
+    for _ in range(6):
+        assert_same_moment(here, there)
+        picture = there.time_step().observation.astype(int)
+        red += ((picture[..., 0] > 140) & (picture[..., 1:].sum(axis=-1) < 10)).sum()
+        here.step(device(np.zeros(12, np.int64)))
+        there.step(np.zeros(12, np.int64))
+    assert red > 20
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_trajectories(name):
+    """Motion, collisions, goals, respawns, caps, episode ends by steps and by visits, from the same seeds."""
+    options = {"episode_steps": 90, "visits": 9, "visit_cap": 31, "phases": np.arange(6) * 10}
+    here, there = pair(CONFIGS[name], 6, height=4, width=4, **options)
+    generator = np.random.default_rng(1)
+    found = given_up = renewed = 0
+    for _ in range(250):
+        actions = generator.choice(3, size=6, p=(0.2, 0.2, 0.6))
+        here.step(device(actions))
+        there.step(actions)
+        ended = here.ended
+        index = np.flatnonzero(host(ended.ended))
+        np.testing.assert_array_equal(index, there.ended.index)
+        for field in ("visit", "latency", "found"):
+            np.testing.assert_array_equal(host(getattr(ended, field))[index], getattr(there.ended, field))
+        found += there.ended.found.sum()
+        given_up += (~there.ended.found).sum()
+        np.testing.assert_array_equal(host(here.over), there.over)
+        over = there.renew()
+        np.testing.assert_array_equal(host(here.renew()), over)
+        renewed += over.sum()
+        np.testing.assert_allclose(host(here.poses), there.poses, rtol=0, atol=1e-12)
+    assert_same_moment(here, there)
+    assert found > 0
+    assert given_up > 0
+    assert renewed > 12
+    for key, value in there.state().items():
+        assert here.state()[key].dtype == value.dtype
+        np.testing.assert_allclose(here.state()[key].astype(float), value.astype(float), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("step_size", ["fast", "fine"])
+def test_hints(step_size):
+    """The CPU's fields are within their tolerance of the fixed point, which the device reaches."""
+    config = MazeConfig(rows=2, columns=2, step_size=step_size)
+    here, there = pair(config, 2, height=4, width=4, episode_steps=60, visit_cap=12, shaping=0.5)
+    generator = np.random.default_rng(2)
+    bonuses = []
+    for _ in range(100):
+        actions = generator.choice(3, size=2, p=(0.2, 0.2, 0.6))
+        here.step(device(actions))
+        there.step(actions)
+        np.testing.assert_array_equal(host(here.renew()), there.renew())
+        ours, theirs = here.hints(), there.hints()
+        np.testing.assert_allclose(host(ours.bonus), theirs.bonus, rtol=0, atol=0.5 * 0.1)
+        np.testing.assert_allclose(host(ours.target), theirs.target, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(host(ours.known), theirs.known)
+        bonuses.append(theirs.bonus)
+    assert np.abs(bonuses).max() > 0.2
+
+
+def test_states_move_between_the_paths():
+    config, options = MazeConfig(rows=2, columns=2), {"height": 6, "width": 8, "visit_cap": 9, "episode_steps": 20}
+    here, there = pair(config, 3, shaping=0.1, **options)
+    actions = np.array([2, 0, 2])
+    for _ in range(13):
+        there.step(actions)
+    here.restore(there.state())
+    assert_same_moment(here, there)
+    for _ in range(9):
+        here.step(device(actions))
+        there.step(actions)
+        here.renew()
+        there.renew()
+    assert_same_moment(here, there)
+    back = MazeEnvironment(config, 3, shaping=0.1, **options)
+    back.restore(here.state())
+    assert_same_moment(here, back)
+    with pytest.raises(ValueError, match="holds 2 mazes, this one 3"):
+        here.restore(MazeEnvironment(config, 2, shaping=0.1, **options).state())
+
+
+def test_seeds_can_be_chosen():
+    first = int(split_seeds("validation", 5, 1)[0])
+    here = CudaMazeEnvironment(MazeConfig(), 2, height=4, width=4, episode_steps=1, first_seed=first, seed_stride=1000)
+    here.step(device(np.zeros(2, np.int64)))
+    here.renew()
+    assert here.state()["seeds"].tolist() == [first + 1000, first + 1001]
+
+
+def test_pictures_are_drawn_where_one_likes():
+    here = CudaMazeEnvironment(MazeConfig(), 2, height=6, width=8)
+    out = device(np.zeros((2, 6, 8, 3), np.uint8))
+    moment = here.time_step(out)
+    assert moment.observation is out
+    np.testing.assert_array_equal(host(out), host(here.time_step().observation))
+    assert host(out).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch must be at least 1"),
+        ({"height": 3}, "height must be between 4 and 4096"),
+        ({"visit_cap": 0}, "visit_cap must be between 1 and"),
+        ({"shaping": -1.0}, "shaping must be at least 0"),
+        ({"first_seed": 2**64}, "first_seed must be between 0 and"),
+        ({"config": MazeConfig(domain_rand=True)}, "domain_rand must be False on a CUDA device"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        CudaMazeEnvironment(**{"config": MazeConfig(), "batch": 1} | options)
+
+
+@pytest.mark.skipif(find_spec("numba_cuda") is None, reason="numba-cuda is missing: pip install -e '.[cuda]'")
+def test_kernels_compile_for_a_gpu():
+    """The simulator runs Python; here the very kernels go through numba-cuda and NVVM."""
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "0", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "tests" / "ptx.py")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert len(result.stdout.splitlines()) == 7
+
+
+@pytest.mark.cuda
+def test_a_graph_replays_steps():
+    """A captured step, with the picture, does what queued ones do."""
+    import torch
+
+    here, there = pair(MazeConfig(), 64, height=30, width=40, visit_cap=20, episode_steps=40, shaping=0.1)
+    actions = torch.zeros(64, dtype=torch.int64, device="cuda")
+    frames = torch.zeros((64, 30, 40, 3), dtype=torch.uint8, device="cuda")
+
+    def play():
+        here.step(actions)
+        here.renew()
+        here.hints()
+        return here.time_step(frames)
+
+    start = there.state()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            play()
+    stream.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        play()
+    here.restore(start)
+    generator = np.random.default_rng(3)
+    for _ in range(100):
+        chosen = generator.choice(3, size=64, p=(0.2, 0.2, 0.6))
+        actions.copy_(torch.from_numpy(chosen))
+        graph.replay()
+        there.step(chosen)
+        there.renew()
+        np.testing.assert_allclose(host(here.poses), there.poses, rtol=0, atol=1e-12)
+    assert np.abs(host(frames).astype(int) - there.time_step().observation).max() <= 1
