@@ -112,7 +112,7 @@ def speeds(config: RunConfig, threads: int) -> list[Speed]:
         if reference.available() is None:
             others["MiniWorld"] = stack.enter_context(rivals.Processes(rivals.make_miniworld, threads))
         if missing := rivals.vizdoom_missing():
-            Console(stderr=True).print(missing, highlight=False)
+            Console(stderr=True).print(missing, highlight=False, markup=False)
         else:
             others["ViZDoom"] = stack.enter_context(rivals.Processes(rivals.make_vizdoom, threads))
         for side, height, width, batch in track(settings, "world", console=Console(stderr=True), transient=True):
