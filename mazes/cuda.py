@@ -16,7 +16,7 @@ import numpy as np
 from numba import cuda, njit
 
 from mazes import paths, renderer, simulator, textures
-from mazes.environment import GOAL_REWARD, HINT_SCALE, SIDES, Hints, TimeStep
+from mazes.environment import GOAL_REWARD, HINT_SCALE, Hints, TimeStep, check_options
 from mazes.layout import DECK, KINDS, MazeConfig, empty_batch, require_number, write_maze
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
@@ -189,15 +189,7 @@ class CudaMazeEnvironment:
             ValueError: names the option and its range.
             RuntimeError: when there is no such device, or numba cannot use it.
         """
-        require_number("batch", batch, 1, whole=True)
-        for name, side in (("height", height), ("width", width)):
-            require_number(name, side, *SIDES, whole=True)
-        for name, limit in (("episode_steps", episode_steps), ("visits", visits), ("visit_cap", visit_cap)):
-            if limit is not None:
-                require_number(name, limit, 1, _NEVER, whole=True)
-        require_number("shaping", shaping, 0)
-        if phases is not None:
-            require_number("phases", np.min(phases), 0)
+        check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, most=_NEVER)
         if config.domain_rand:
             raise ValueError("domain_rand must be False on a CUDA device, not True")
         first_seed = int(split_seeds("train", 0, 1)[0]) if first_seed is None else first_seed

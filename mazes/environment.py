@@ -110,15 +110,7 @@ class MazeEnvironment:
         Raises:
             ValueError: names the option and its range.
         """
-        require_number("batch", batch, 1, whole=True)
-        for name, side in (("height", height), ("width", width)):
-            require_number(name, side, *SIDES, whole=True)
-        for name, limit in (("episode_steps", episode_steps), ("visits", visits), ("visit_cap", visit_cap)):
-            if limit is not None:
-                require_number(name, limit, 1, whole=True)
-        require_number("shaping", shaping, 0)
-        if phases is not None:
-            require_number("phases", np.min(phases), 0)
+        check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping)
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)
@@ -256,6 +248,33 @@ class MazeEnvironment:
         self.visit_step[index] = 0
         if self._fields is not None:
             self._steps_to_go[index] = paths.look_up(self.config, self._fields[index], poses)
+
+
+def check_options(
+    batch: int,
+    height: int,
+    width: int,
+    episode_steps: int | None,
+    visits: int | None,
+    visit_cap: int | None,
+    phases: np.ndarray | None,
+    shaping: float,
+    *,
+    most: int | None = None,
+) -> None:
+    """Raise ValueError, which names the option and its range, unless all are as `MazeEnvironment` takes them.
+
+    `most` is the highest that `episode_steps`, `visits` and `visit_cap` may be; None: no end.
+    """
+    require_number("batch", batch, 1, whole=True)
+    for name, side in (("height", height), ("width", width)):
+        require_number(name, side, *SIDES, whole=True)
+    for name, limit in (("episode_steps", episode_steps), ("visits", visits), ("visit_cap", visit_cap)):
+        if limit is not None:
+            require_number(name, limit, 1, most, whole=True)
+    require_number("shaping", shaping, 0)
+    if phases is not None:
+        require_number("phases", np.min(phases), 0)
 
 
 HINT_SCALE = 5.0
