@@ -16,7 +16,7 @@ import numpy as np
 from numba import cuda, njit
 
 from mazes import paths, renderer, simulator, textures
-from mazes.environment import GOAL_REWARD, HINT_SCALE, Hints, TimeStep, check_options
+from mazes.environment import GOAL_REWARD, HINT_SCALE, Hints, MazeEnvironment, TimeStep, check_options
 from mazes.layout import DECK, KINDS, MazeConfig, empty_batch, require_number, write_maze
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
@@ -266,7 +266,7 @@ class CudaMazeEnvironment:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs, on either path: names and types are those of `MazeEnvironment.state`."""
-        state = {_SAVED[name]: _to_host(getattr(self._arrays, name)) for name in _SAVED}
+        state = {saved: _to_host(getattr(self._arrays, name)) for name, saved in _SAVED.items()}
         state["seeds"] = state["seeds"].view(np.uint64)
         return state
 
@@ -345,11 +345,7 @@ _TYPES: dict[str, type] = {
     "ended": np.bool_, "ended_visit": np.int32, "ended_latency": np.int32, "ended_found": np.bool_, "begun": np.bool_,
 }  # fmt: skip
 
-_SAVED = {
-    "seeds": "seeds", "episode": "episode", "episode_step": "episode_step", "poses": "poses", "starts": "starts",
-    "visit": "visit", "visit_step": "visit_step", "prev_action": "_prev_action", "prev_reward": "_prev_reward",
-    "first": "_first", "bonus": "_bonus", "steps_to_go": "_steps_to_go",
-}  # fmt: skip
+_SAVED = {name.removeprefix("_"): name for name in MazeEnvironment.STATE}
 """Names here, and in a saved state."""
 
 

@@ -74,6 +74,11 @@ class MazeEnvironment:
     actions = len(simulator.ACTIONS)
     hint_size = 3
     """Length of `Hints.target`: the goal ahead, to the right, and its distance, in units of `HINT_SCALE` metres."""
+    STATE = (
+        "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
+        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
+    )  # fmt: skip
+    """Names of the arrays in `state()`, and of the attributes that they are copies of."""
 
     def __init__(
         self,
@@ -201,7 +206,7 @@ class MazeEnvironment:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs; layouts follow from the seeds."""
-        return {name: getattr(self, name).copy() for name in self._STATE}
+        return {name: getattr(self, name).copy() for name in self.STATE}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Continue exactly where `state` was taken.
@@ -209,16 +214,11 @@ class MazeEnvironment:
         Raises:
             ValueError: when it is the state of another batch size.
         """
-        for name in self._STATE:
+        for name in self.STATE:
             if getattr(self, name).shape != state[name].shape:
                 raise ValueError(f"the saved world holds {len(state[name])} mazes, this one {self.batch}")
             getattr(self, name)[:] = state[name]
         self._load_mazes(np.arange(self.batch))
-
-    _STATE = (
-        "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
-        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
-    )  # fmt: skip
 
     def _begin(self, index: np.ndarray) -> None:
         self.episode[index] += 1
