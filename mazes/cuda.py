@@ -685,32 +685,25 @@ def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, pla
 
 @njit(forceinline=True)
 def _lit_texel(texels, columns, n, weights, brightness):
-    """Return the packed colour that a column has at texel n: what `renderer.lit` does, red and blue at once."""
-    red_blue_a, green_a = _weighed(texels, columns[0], n, weights[0])
-    red_blue_b, green_b = _weighed(texels, columns[1], n, weights[1])
-    red_blue_c, green_c = _weighed(texels, columns[2], n, weights[2])
-    red_blue_d, green_d = _weighed(texels, columns[3], n, weights[3])
-    red_blue, green = (
-        np.uint32(red_blue_a + red_blue_b + red_blue_c + red_blue_d),
-        green_a + green_b + green_c + green_d,
-    )
-    return (
-        np.uint64(_lit(red_blue & np.uint32(0xFFFF), brightness))
-        | np.uint64(_lit(green, brightness)) << np.uint64(16)
-        | np.uint64(_lit(red_blue >> np.uint32(16), brightness)) << np.uint64(32)
-    )
+    """Return the packed colour that a column has at texel n."""
+    a, b = texels[_word(columns[0], n)], texels[_word(columns[1], n)]
+    c, d = texels[_word(columns[2], n)], texels[_word(columns[3], n)]
+    colour = np.uint64(0)
+    for channel in range(3):
+        shift = np.uint32(8 * channel)
+        part = renderer.lit(
+            a >> shift & np.uint32(255),
+            b >> shift & np.uint32(255),
+            c >> shift & np.uint32(255),
+            d >> shift & np.uint32(255),
+            *weights,
+            brightness,
+        )
+        colour |= np.uint64(part) << np.uint64(16 * channel)
+    return colour
 
 
 @njit(forceinline=True)
-def _weighed(texels, column, n, weight):
-    texel, weight = np.uint32(texels[np.uint32((column >> np.uint64(2)) + n)]), np.uint32(weight)  # counted in bytes
-    return np.uint32((texel & np.uint32(0xFF00FF)) * weight), np.uint32(
-        (texel >> np.uint32(8) & np.uint32(255)) * weight
-    )
-
-
-@njit(forceinline=True)
-def _lit(total, brightness):
-    """Return half grey levels from 256ths of a grey level."""
-    lit = np.uint32(np.uint32(total) * np.uint32(brightness)) >> np.uint32(16)
-    return np.uint32(lit + np.uint32(64)) >> np.uint32(7)
+def _word(column, n):
+    """Return where texel n of a column is; columns are counted in bytes."""
+    return np.uint32((column >> np.uint64(2)) + n)
