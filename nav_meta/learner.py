@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.agent import Agent, AgentConfig
 from nav_meta import ranks
@@ -163,9 +163,9 @@ class Learner:
 
 
 def _make_worker(
-    agent: Agent, make_task: Callable[[int], Task], config: LearnerConfig, seed: int, number: int
+    agent: Agent, make_task: Callable[[int], Task], config: LearnerConfig, seed: int, number: int, shared: list[Tensor]
 ) -> Worker:
-    return Worker(agent, make_task(number), config, seed * 1000 + number)
+    return Worker(agent, make_task(number), config, seed * 1000 + number, shared)
 
 
 def _each(function: Callable, values: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +13,7 @@ import numpy as np
 from mazes import reference
 from mazes.layout import MazeConfig, generate
 from mazes.simulator import ACTIONS
+from nav_meta.remote import Remote
 
 Play = Callable[[], int]
 """Makes some steps and returns how many."""
@@ -35,51 +35,49 @@ class Processes:
 
     def __init__(self, make: Callable[..., Play], count: int) -> None:
         """Start `count` processes whose worlds `make`, a module's function, will make."""
-        context = get_context("spawn")  # a forked process would share its parent's OpenGL context and threads
-        pairs = [context.Pipe() for _ in range(count)]
-        self._pipes = [pipe for pipe, _ in pairs]
-        self._processes = [context.Process(target=_serve, args=(pipe, make), daemon=True) for _, pipe in pairs]
-        for process, (_, pipe) in zip(self._processes, pairs, strict=True):
-            process.start()
-            pipe.close()  # the process has its own end: once it is gone, this one's `recv` says so
+        self._players = [Remote(partial(_Player, make)) for _ in range(count)]
 
     def prepare(self, *options: Any) -> None:
-        """Make a world of these options in every process, and step it once."""
-        self._ask(self._pipes, options)
+        """Make a world of these options in every process, and step it once.
+
+        Raises:
+            EOFError: that failed in a process.
+        """
+        _ask(self._players, "prepare", *options)
 
     def rate(self, seconds: float, count: int | None = None) -> float:
         """Return steps per second of the first `count` processes together (None: of all), stepping side by side."""
-        return sum(self._ask(self._pipes[:count], seconds))
+        return sum(_ask(self._players[:count], "rate", seconds))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe in self._pipes:
-            pipe.close()
-        for process in self._processes:
-            process.join()
-
-    def _ask(self, pipes: list[Connection], order: Any) -> list[Any]:
-        for pipe in pipes:
-            pipe.send(order)
-        return [pipe.recv() for pipe in pipes]
+        for player in self._players:
+            player.close()
 
 
-def _serve(pipe: Connection, make: Callable[..., Play]) -> None:
-    """Obey the orders of `Processes` until its end of the pipe is closed."""
-    play = None
-    while True:
-        try:
-            order = pipe.recv()
-        except EOFError:
-            return
-        if isinstance(order, tuple):
-            play = make(*order)
-            play()
-            pipe.send(None)
-        else:
-            pipe.send(rate(play, order))
+def _ask(players: list[Remote], method: str, *arguments: Any) -> list[Any]:
+    for player in players:
+        player.send(method, *arguments)
+    try:
+        return [player.receive() for player in players]
+    except RuntimeError as error:
+        raise EOFError("a rival has failed in its process") from error
+
+
+class _Player:
+    """What one of `Processes` is asked to do."""
+
+    def __init__(self, make: Callable[..., Play]) -> None:
+        self._make = make
+
+    def prepare(self, *options: Any) -> None:
+        self._play = self._make(*options)
+        self._play()
+
+    def rate(self, seconds: float) -> float:
+        return rate(self._play, seconds)
 
 
 def make_miniworld(config: MazeConfig, height: int, width: int) -> Play:

@@ -1,6 +1,7 @@
 """A worker owns some environments and the agent's memory of them: it acts T steps at a time, then finds gradients."""
 
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -66,7 +67,9 @@ class Collected(NamedTuple):
 class Worker:
     """One processor's share of the environments."""
 
-    def __init__(self, agent: Agent, task: Task, config: LearnerConfig, seed: int) -> None:
+    def __init__(
+        self, agent: Agent, task: Task, config: LearnerConfig, seed: int, shared: Sequence[Tensor] = ()
+    ) -> None:
         """Begin with empty memory.
 
         Args:
@@ -74,11 +77,13 @@ class Worker:
             task: environments.
             config: how to learn.
             seed: of the actions drawn.
+            shared: where to leave a copy of the gradients, for another process.
         """
         torch.set_num_threads(1)
         self.agent = agent
         self.task = task
         self.config = config
+        self.shared = shared
         self.precision = precision_of(config)
         self.generator = torch.Generator().manual_seed(seed)
         self.memory = agent.initial_state(task.batch)
@@ -212,6 +217,8 @@ class Worker:
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
         agent.zero_grad()
         loss.backward()
+        if self.shared:
+            torch._foreach_copy_(self.shared, [parameter.grad for parameter in agent.parameters()])
         parts = {
             "loss": loss,
             "policy": policy.loss,
