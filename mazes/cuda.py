@@ -128,7 +128,7 @@ class _Film(NamedTuple):
 
 
 class _Sight(NamedTuple):
-    """What is known of a column: the arrays of the renderer's `Work` for its samples alone."""
+    """What is known of a column: the arrays of the renderer's `_Work` for its samples alone."""
 
     horizon: Any
     near: Any

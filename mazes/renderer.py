@@ -166,7 +166,7 @@ class _Work(NamedTuple):
     spans: np.ndarray
     """int64 [2, rows]: first and one past the last column in which ceiling or floor are in view."""
     on_wall: np.ndarray
-    """int64 [4, columns]: what `_place_on` says."""
+    """int64 [4, columns]: what `place_on` says."""
     behind: np.ndarray
     """uint64 [rows]: colours of a column before walls are drawn there."""
     strip: np.ndarray
@@ -360,7 +360,7 @@ def light_on(side):
 
 @njit(forceinline=True)
 def plane_of(wall, pyramids):
-    """Return what `_place_on` needs to know of a wall."""
+    """Return what `place_on` needs to know of a wall."""
     across, up = pyramids.repeats[wall.texture, 0] * FIXED, pyramids.repeats[wall.texture, 1] * FIXED
     highest = (pyramids.levels.shape[1] - 1 << 8) - 1
     distance = abs(wall.distance)
