@@ -32,7 +32,7 @@ class Options:
     batch: int = 128
     """Environments of a thread (world)."""
     threads: int = PRESETS["default"].workers
-    """Threads (world, train)."""
+    """Threads (world); worker processes (train)."""
     pairs: int = 2000
     """Pictures compared, of mazes of every kind (parity)."""
     table: bool = False

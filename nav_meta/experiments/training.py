@@ -54,7 +54,7 @@ class TaskConfig:
     seed: int = 0
     """Of weights, tasks and actions."""
     workers: int = 1
-    """Threads, each with its share of the environments; gradients are averaged."""
+    """Processes, each with its share of the environments; gradients are averaged."""
 
     def __post_init__(self) -> None:
         """Check what would fail late.
