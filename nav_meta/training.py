@@ -110,7 +110,7 @@ def train(
     Raises:
         UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
     """
-    others = [load_agent(path) for path in compare]
+    others = [load_agent(path) for path in compare] if ranks.lead() else []  # a wrong path is told now, not at the end
     tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
     learner = make_learner(config)
     command = f"python scripts/train_nav.py --resume {folder}"
