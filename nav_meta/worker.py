@@ -51,7 +51,6 @@ class Tally(NamedTuple):
     visits: np.ndarray
     """int64 [N, 2]: number (from 0) and latency of each visit that ended."""
     seconds_world: float
-    seconds_act: float
 
 
 class Collected(NamedTuple):
@@ -117,7 +116,6 @@ class Worker:
         # The agent reads the arrays as the task fills them: tensors of the same memory.
         seen, did, got = (torch.from_numpy(array) for array in (observation, prev_action, prev_reward))
         visits = []
-        started = time.perf_counter()
         seconds_world = 0.0
         before = memory = self.memory
         begins = None
@@ -170,12 +168,7 @@ class Worker:
             target=torch.from_numpy(target[:-1]),
             known=torch.from_numpy(known[:-1]),
         )
-        tally = Tally(
-            prev_reward[1:].mean().item(),
-            np.concatenate(visits),
-            seconds_world,
-            time.perf_counter() - started - seconds_world,
-        )
+        tally = Tally(prev_reward[1:].mean().item(), np.concatenate(visits), seconds_world)
         return rollout, tally
 
     def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> dict[str, float]:
