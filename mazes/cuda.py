@@ -64,6 +64,8 @@ class _Rules(NamedTuple):
     """Of row 0's first episode; row b's is b more."""
     seed_stride: int
     """From a row's episode to its next."""
+    learnt: bool
+    """Are there signals for a learner?"""
     shaping: np.float32
     stride: int
     """Actions of a step of the steps-to-go fields."""
@@ -79,7 +81,7 @@ class _World(NamedTuple):
     goal: Any
     start: Any
     fields: Any
-    """float32 [B, nz, nx, headings]: steps to go; without shaping a single number, which means nothing."""
+    """float32 [B, nz, nx, headings]: steps to go; without a learner a single number, which means nothing."""
     ahead: Any
     """int8, of the same shape: room to compute them."""
     seeds: Any
@@ -148,8 +150,7 @@ class CudaMazeEnvironment:
     """
 
     actions = len(simulator.ACTIONS)
-    hint_size = 3
-    """Length of `Hints.target`, as in `MazeEnvironment`."""
+    hint_size = MazeEnvironment.hint_size
 
     def __init__(
         self,
@@ -164,7 +165,7 @@ class CudaMazeEnvironment:
         visits: int | None = None,
         visit_cap: int | None = None,
         phases: np.ndarray | None = None,
-        shaping: float = 0.0,
+        shaping: float | None = None,
         device: int = 0,
     ) -> None:
         """Begin the first episodes.
@@ -182,7 +183,8 @@ class CudaMazeEnvironment:
             visits: visits of an episode; None: no limit.
             visit_cap: steps after which a visit is given up; None: never.
             phases: int [B]: how many steps each first episode is taken to have run already.
-            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on.
+            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on. None:
+                nobody learns here, which spares the computation of what `hints` says.
             device: number of the CUDA device.
 
         Raises:
@@ -206,9 +208,10 @@ class CudaMazeEnvironment:
             KINDS.index(config.kind), float(config.extra_openings), config.landmarks == "rooms",
             config.forward_step, config.turn_step, config.near, float(config.respawn_distance),
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
-            _as_int64(first_seed), _as_int64(seed_stride), np.float32(shaping), stride, spacing,
+            _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
+            stride, spacing,
         )  # fmt: skip
-        self._arrays = self._make_arrays(shaping > 0)
+        self._arrays = self._make_arrays()
         self._world = _World(*(self._view(array) for array in self._arrays))
         self._hints = _Hints(self._zeros((batch, self.hint_size), np.float32), self._zeros(batch, np.bool_))
         self._hints_view = _Hints(*(self._view(array) for array in self._hints))
@@ -260,8 +263,14 @@ class CudaMazeEnvironment:
         return TimeStep(frames, *(_copy(array) for array in told))
 
     def hints(self) -> Hints:
-        """Return the learner's signals at the present moment."""
-        self._launch(_hint, self.batch, self._world, self._hints_view)
+        """Return the learner's signals at the present moment.
+
+        Raises:
+            RuntimeError: in an environment made without `shaping`.
+        """
+        if not self._rules.learnt:
+            raise RuntimeError("hints are for learners: give the environment a shaping, which may be 0")
+        self._launch(_hint, self.batch, self._world, self._rules, self._hints_view)
         return Hints(_copy(self._arrays.bonus), _copy(self._hints.target), _copy(self._hints.known))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -292,18 +301,18 @@ class CudaMazeEnvironment:
     def _write_mazes(self) -> None:
         """Write the mazes, and the fields, of the seeds of all episodes that have just begun."""
         self._launch(_write, self.batch, self._world, self._rules)
-        if self._rules.shaping > 0:
+        if self._rules.learnt:
             _write_fields[self.batch, _THREADS, self._stream()](self._world, self._rules, self._grid)
 
     def _launch(self, kernel: Any, count: int, *arguments: Any) -> None:
         kernel[-(-count // _THREADS), _THREADS, self._stream()](*arguments)
 
-    def _make_arrays(self, has_fields: bool) -> _World:
+    def _make_arrays(self) -> _World:
         layout, size = empty_batch(self.config, 1), self.batch
         fields = paths.empty_fields(self.config, 1)
         shapes = {
             **{name: (size, *field.shape[1:]) for name, field in layout._asdict().items() if name in _TYPES},
-            "fields": (size, *fields.shape[1:]) if has_fields else (1, 1, 1, 1),
+            "fields": (size, *fields.shape[1:]) if self._rules.learnt else (1, 1, 1, 1),
             "poses": (size, 3),
             "starts": (size, 3),
         }
@@ -506,7 +515,7 @@ def _put_one(world, rules, b):
     for k in range(3):
         world.starts[b, k] = pose[k]
     world.visit_step[b] = 0
-    if rules.shaping > 0:
+    if rules.learnt:
         world.steps_to_go[b] = paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step)
 
 
@@ -531,7 +540,7 @@ def _step_one(world, rules, b, action):
     world.ended_visit[b] = world.visit[b]
     world.ended_latency[b] = world.visit_step[b]
     world.ended_found[b] = found
-    if rules.shaping > 0:
+    if rules.learnt:
         steps_to_go = np.float32(0)
         if not found:
             steps_to_go = np.float32(paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step))
@@ -544,21 +553,34 @@ def _step_one(world, rules, b, action):
 
 
 @cuda.jit
-def _hint(world, hints):
+def _hint(world, rules, hints):
+    after = cuda.local.array(3, np.float64)
     b = cuda.grid(1)
     if b < len(world.visit):
-        _hint_one(world, hints, b)
+        _hint_one(world, rules, hints, b, after)
 
 
 @njit(cache=True)
-def _hint_one(world, hints, b):
-    """Say where the goal is as seen by the agent: `MazeEnvironment.hints`."""
+def _hint_one(world, rules, hints, b, after):
+    """Say where the goal is as seen by the agent, and which actions lead there: `MazeEnvironment.hints`."""
     dx, dz = world.goal[b, 0] - world.poses[b, 0], world.goal[b, 1] - world.poses[b, 1]
     cos, sin = np.cos(world.poses[b, 2]), np.sin(world.poses[b, 2])
     ahead, right = dx * cos - dz * sin, dx * sin + dz * cos
     hints.target[b, 0] = ahead / HINT_SCALE
     hints.target[b, 1] = right / HINT_SCALE
     hints.target[b, 2] = np.hypot(ahead, right) / HINT_SCALE
+    paths.write_progress(
+        world.open[b],
+        world.goal[b],
+        world.fields[b],
+        world.poses[b],
+        (rules.forward_step, 0.0, rules.turn_step),
+        rules.near,
+        rules.spacing,
+        rules.turn_step,
+        after,
+        hints.target[b, 3:],
+    )
     hints.known[b] = world.visit[b] > 0
 
 

@@ -72,8 +72,9 @@ class MazeEnvironment:
     """
 
     actions = len(simulator.ACTIONS)
-    hint_size = 3
-    """Length of `Hints.target`: the goal ahead, to the right, and its distance, in units of `HINT_SCALE` metres."""
+    hint_size = 3 + actions
+    """Length of `Hints.target`: the goal ahead, to the right, and its distance, in units of `HINT_SCALE` metres; then
+    by how many actions each action would shorten the way there."""
     STATE = (
         "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
         "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
@@ -92,7 +93,7 @@ class MazeEnvironment:
         visits: int | None = None,
         visit_cap: int | None = None,
         phases: np.ndarray | None = None,
-        shaping: float = 0.0,
+        shaping: float | None = None,
         render: Renderer = renderer.render,
     ) -> None:
         """Begin the first episodes.
@@ -108,8 +109,8 @@ class MazeEnvironment:
             visits: visits of an episode; None: no limit.
             visit_cap: steps after which a visit is given up; None: never.
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
-            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on; 0 also
-                spares its computation.
+            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on. None:
+                nobody learns here, which spares the computation of what `hints` says.
             render: what draws the pictures.
 
         Raises:
@@ -126,7 +127,7 @@ class MazeEnvironment:
         self._shaping = shaping
         self._render = render
         self.layouts: Layout = empty_batch(config, batch)
-        self._fields = paths.empty_fields(config, batch) if shaping else None
+        self._fields = paths.empty_fields(config, batch) if shaping is not None else None
         self.seeds = np.zeros(batch, np.uint64)
         self.episode = np.full(batch, -1, np.int64)
         self.episode_step = np.zeros(batch, np.int64)
@@ -196,13 +197,22 @@ class MazeEnvironment:
         )
 
     def hints(self) -> Hints:
-        """Return the learner's signals at the present moment."""
+        """Return the learner's signals at the present moment.
+
+        Raises:
+            RuntimeError: in an environment made without `shaping`.
+        """
+        if self._fields is None:
+            raise RuntimeError("hints are for learners: give the environment a shaping, which may be 0")
         right_of = self.layouts.goal[:, :2] - self.poses[:, :2]
         cos, sin = np.cos(self.poses[:, 2]), np.sin(self.poses[:, 2])
         ahead = right_of[:, 0] * cos - right_of[:, 1] * sin
         right = right_of[:, 0] * sin + right_of[:, 1] * cos
-        target = np.stack([ahead, right, np.hypot(ahead, right)], axis=1) / HINT_SCALE
-        return Hints(self._bonus.copy(), target.astype(np.float32), self.visit > 0)
+        goal = np.stack([ahead, right, np.hypot(ahead, right)], axis=1) / HINT_SCALE
+        steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
+        nearer = paths.progress(self.config, self.layouts, self._fields, self.poses, steps)
+        target = np.concatenate([goal, nearer], axis=1, dtype=np.float32)
+        return Hints(self._bonus.copy(), target, self.visit > 0)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs; layouts follow from the seeds."""
@@ -258,7 +268,7 @@ def check_options(
     visits: int | None,
     visit_cap: int | None,
     phases: np.ndarray | None,
-    shaping: float,
+    shaping: float | None,
     *,
     most: int | None = None,
 ) -> None:
@@ -272,7 +282,8 @@ def check_options(
     for name, limit in (("episode_steps", episode_steps), ("visits", visits), ("visit_cap", visit_cap)):
         if limit is not None:
             require_number(name, limit, 1, most, whole=True)
-    require_number("shaping", shaping, 0)
+    if shaping is not None:
+        require_number("shaping", shaping, 0)
     if phases is not None:
         require_number("phases", np.min(phases), 0)
 

@@ -1,4 +1,4 @@
-"""Ways to the goal: estimates of their length for reward shaping, the shortest (the oracle), and the explorer's.
+"""Ways to the goal: estimates of their length for the learner's signals, the shortest (the oracle), and the explorer's.
 
 All in actions of the simulator, turns included, but for `geodesic_field`, which is in metres.
 """
@@ -11,7 +11,18 @@ from numba import njit
 
 from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, Layout, MazeConfig
 from mazes.renderer import TAN_HALF_FOV
-from mazes.simulator import FORWARD, TURN_LEFT, TURN_RIGHT, cell_of, is_free, is_open, low_edge, move
+from mazes.simulator import (
+    ACTIONS,
+    FORWARD,
+    TURN_LEFT,
+    TURN_RIGHT,
+    cell_of,
+    is_free,
+    is_open,
+    low_edge,
+    move,
+    usual_steps,
+)
 
 _TOLERANCE = 0.01
 """The steps-to-go field has converged when no value falls by more than this."""
@@ -70,6 +81,27 @@ def look_up(config: MazeConfig, fields: np.ndarray, poses: np.ndarray) -> np.nda
     steps = np.empty(len(poses), np.float32)
     _look_up(fields, poses, stride(config)[1], config.turn_step, steps)
     return steps
+
+
+def progress(
+    config: MazeConfig, layouts: Layout, fields: np.ndarray, poses: np.ndarray, steps: np.ndarray | None
+) -> np.ndarray:
+    """Return by how many actions each action would shorten the way to the goal, float32 [B, actions].
+
+    About 1 for one of a shortest way, 0 for walking into a wall, -1 for a turn away; from the fields' estimates.
+
+    Args:
+        config: step sizes.
+        layouts: B mazes.
+        fields: float32 [B, nz, nx, headings], their steps-to-go fields.
+        poses: float64 [B, 3].
+        steps: those of `simulator.draw_steps` for the next action.
+    """
+    nearer = np.empty((len(poses), len(ACTIONS)), np.float32)
+    steps = usual_steps(config) if steps is None else steps
+    spacing = stride(config)[1]
+    _progress(layouts.open, layouts.goal, fields, poses, steps, config.near, spacing, config.turn_step, nearer)
+    return nearer
 
 
 @njit(nogil=True, cache=True)
@@ -215,6 +247,26 @@ def steps_to_go(field, pose, spacing, turn_step):
     h = turns % headings
     right, left = _between(field, row, column, h), _between(field, row, column, (h + 1) % headings)
     return (1 - part) * right + part * left
+
+
+@njit(nogil=True, cache=True)
+def _progress(open_, goal, fields, poses, steps, near, spacing, turn_step, nearer):
+    after = np.empty(3)
+    for b in range(len(poses)):
+        step = steps[min(b, len(steps) - 1)]
+        write_progress(open_[b], goal[b], fields[b], poses[b], step, near, spacing, turn_step, after, nearer[b])
+
+
+@njit(forceinline=True)
+def write_progress(open_, goal, field, pose, step, near, spacing, turn_step, after, nearer):
+    """Do what `progress` does for one pose; `after` float64 [3] is room to work in."""
+    forward, drift, turn = step
+    now = steps_to_go(field, pose, spacing, turn_step)
+    for action in range(len(nearer)):
+        for k in range(3):
+            after[k] = pose[k]
+        found = move(open_, goal, after, action, forward, turn, near, drift)
+        nearer[action] = now if found else now - steps_to_go(field, after, spacing, turn_step)
 
 
 def oracle_steps(config: MazeConfig, layouts: Layout, poses: np.ndarray) -> np.ndarray:

@@ -34,8 +34,7 @@ def step(
         bool [B]: is the agent near the goal now (`MiniWorldEnv.near`).
     """
     found = np.empty(len(poses), np.bool_)
-    if steps is None:
-        steps = np.array([[config.forward_step, 0.0, config.turn_step]])
+    steps = usual_steps(config) if steps is None else steps
     _step_batch(layouts.open, layouts.goal, poses, actions, steps, config.near, found)
     return found
 
@@ -53,6 +52,11 @@ def draw_steps(config: MazeConfig, seeds: np.ndarray, counts: np.ndarray) -> np.
     steps = np.empty((len(seeds), 3))
     look.draw_steps(seeds, counts, *STEP_SIZES[config.step_size], steps)
     return steps
+
+
+def usual_steps(config: MazeConfig) -> np.ndarray:
+    """Return what every action makes where nothing is drawn, float64 [1, 3] as of `draw_steps`."""
+    return np.array([[config.forward_step, 0.0, config.turn_step]])
 
 
 def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ def some(options):
 def test_legal_options_give_a_legal_world(maze, limits, picture, batch, first, data):
     config = MazeConfig(**maze)
     world = MazeEnvironment(
-        config, batch, seeds=lambda row, episode: first + row + batch * episode, **limits, **picture
+        config, batch, seeds=lambda row, episode: first + row + batch * episode, shaping=0.0, **limits, **picture
     )
     rng = np.random.default_rng(first)
     likely = data.draw(st.sampled_from([(0.1, 0.1, 0.8), (0.5, 0.2, 0.3)]))

@@ -14,11 +14,12 @@ from mazes.paths import (
     look_up,
     oracle_actions,
     oracle_steps,
+    progress,
     write_fields,
 )
 from mazes.renderer import TAN_HALF_FOV
 from mazes.seeds import split_seeds
-from mazes.simulator import spawn, step
+from mazes.simulator import draw_steps, spawn, step
 
 FAST = MazeConfig()
 FINE = MazeConfig(rows=2, columns=2, step_size="fine")
@@ -244,6 +245,23 @@ def test_greedy_descent_of_the_field_reaches_the_goal():
     there = reached < 10**6
     assert there.mean() > 0.85
     assert reached[there].mean() < 1.15 * oracle[there].mean()
+
+
+@pytest.mark.parametrize("config", [FAST, FINE, IMAZE, MazeConfig(domain_rand=True)], ids=str)
+def test_progress_is_what_each_action_would_change(config):
+    layouts, poses = starts(config, 60)
+    fields = empty_fields(config, len(poses))
+    write_fields(config, layouts, fields, np.arange(len(poses)))
+    steps = draw_steps(config, split_seeds("validation", 0, 60), np.zeros(60, np.int64))
+    before, nearer = poses.copy(), progress(config, layouts, fields, poses, steps)
+    np.testing.assert_array_equal(poses, before)
+    for action in range(3):
+        after = poses.copy()
+        found = step(config, layouts, after, np.full(60, action), steps)
+        left = np.where(found, 0, look_up(config, fields, after))
+        np.testing.assert_allclose(nearer[:, action], look_up(config, fields, poses) - left, atol=1e-5)
+    assert abs(nearer.max(axis=1).mean() - 1) < 0.15
+    assert (nearer.min(axis=1) < 0.01).all()
 
 
 def test_only_the_rows_asked_for_are_written():

@@ -19,10 +19,11 @@ TASKS = {
     "random mazes": lambda: MazeEnvironment(
         MazeConfig(rows=2, columns=3), B, height=20, width=24, episode_steps=12, shaping=0.05
     ),
-    "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12),
+    "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12, shaping=0.0),
     "fixed maze, fine steps": lambda: MazeEnvironment(
-        MazeConfig(kind="fixed", step_size="fine"), B, height=20, width=24, episode_steps=12, visits=3, visit_cap=5
-    ),
+        MazeConfig(kind="fixed", step_size="fine"), B, height=20, width=24, episode_steps=12, visits=3, visit_cap=5,
+        shaping=1.0,
+    ),  # fmt: skip
     "recall": lambda: Recall(B, length=12),
     **{f"bandit, {arms}": lambda arms=arms: Bandit(B, arms=arms, pulls=12) for arms in ARMS},
     "bandit, ten arms": lambda: Bandit(B, count=10, pulls=12, phases=np.arange(B) % 2 * 6),
@@ -197,10 +198,30 @@ def test_goals_respawns_and_caps_in_mazes() -> None:
 
 
 def test_hints_point_at_the_goal() -> None:
-    environment = MazeEnvironment(MazeConfig(), 8)
-    ahead, right, distance = environment.hints().target.T * 5
+    environment = MazeEnvironment(MazeConfig(), 8, shaping=0.0)
+    ahead, right, distance = environment.hints().target.T[:3] * 5
     x, z, heading = environment.poses.T
     goal_x, goal_z, _ = environment.layouts.goal.T
     np.testing.assert_allclose(x + ahead * np.cos(heading) + right * np.sin(heading), goal_x, atol=1e-5)
     np.testing.assert_allclose(z - ahead * np.sin(heading) + right * np.cos(heading), goal_z, atol=1e-5)
     np.testing.assert_allclose(distance, np.hypot(ahead, right), rtol=1e-5)
+
+
+def test_hints_know_what_the_next_bonus_will_be() -> None:
+    environment = MazeEnvironment(MazeConfig(rows=2, columns=3), 64, visit_cap=20, shaping=1.0)
+    generator = np.random.default_rng(0)
+    later = 0
+    for _ in range(100):
+        nearer, known = environment.hints().target[:, 3:], environment.visit > 0
+        actions = generator.integers(3, size=64)
+        environment.step(actions)
+        np.testing.assert_allclose(
+            environment.hints().bonus, np.where(known, nearer[np.arange(64), actions], 0), atol=1e-5
+        )
+        later += known.sum()
+    assert later > 100
+
+
+def test_hints_are_for_learners() -> None:
+    with pytest.raises(RuntimeError, match="give the environment a shaping"):
+        MazeEnvironment(MazeConfig(), 2).hints()
