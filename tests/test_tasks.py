@@ -21,9 +21,15 @@ TASKS = {
     ),
     "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12, shaping=0.0),
     "fixed maze, fine steps": lambda: MazeEnvironment(
-        MazeConfig(kind="fixed", step_size="fine"), B, height=20, width=24, episode_steps=12, visits=3, visit_cap=5,
+        MazeConfig(kind="fixed", step_size="fine"),
+        B,
+        height=20,
+        width=24,
+        episode_steps=12,
+        visits=3,
+        visit_cap=5,
         shaping=1.0,
-    ),  # fmt: skip
+    ),
     "recall": lambda: Recall(B, length=12),
     **{f"bandit, {arms}": lambda arms=arms: Bandit(B, arms=arms, pulls=12) for arms in ARMS},
     "bandit, ten arms": lambda: Bandit(B, count=10, pulls=12, phases=np.arange(B) % 2 * 6),

@@ -189,12 +189,13 @@ _LEARNER = LearnerConfig(
     shaping=0.0,
     learning_rate=7e-4,
 )
-_STACKED = Training(AgentConfig(), _LEARNER, steps=2_500_000, minutes=6.5, seeds=10)
+_AGENT = AgentConfig(features=256)
+_STACKED = Training(_AGENT, _LEARNER, steps=2_500_000, minutes=6.5, seeds=10)
 _PAPER = "Harlow's task, Wang et al. 2016, experiment 6"
 
 HARLOW = HarlowExperiment("harlow", _PAPER, Harlow, _STACKED)
 HARLOW_SINGLE = HarlowExperiment(
-    "harlow-single", f"{_PAPER}: one LSTM", Harlow, replace(_STACKED, agent=AgentConfig(memory="single"), seeds=5)
+    "harlow-single", f"{_PAPER}: one LSTM", Harlow, replace(_STACKED, agent=replace(_AGENT, memory="single"), seeds=5)
 )
 HARLOW_VECTOR = HarlowExperiment(
     "harlow-vector",
