@@ -41,7 +41,7 @@ class LearnerConfig:
     """What the learner is paid beside the reward; never told to the agent. Mazes: a bonus for each action that the goal
     comes nearer, from the second visit on. Bandits and tabular MDPs: 1 pays minus the expected regret instead of
     the sampled reward, which only takes noise away; 0 pays the reward, as in the papers. Others: 0."""
-    learning_rate: float = 7e-4
+    learning_rate: float = 3e-3
     """Step size at the beginning."""
     final_learning_rate: float = 1e-5
     """Step size at the end; linear between."""
@@ -99,7 +99,7 @@ class RunConfig:
     """Which net."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """How it learns."""
-    steps: int = 32_000_000
+    steps: int = 36_000_000
     """Environment steps to train for."""
     height: int = 30
     """Rows of the picture; RL^2's 40x30 by default."""
