@@ -142,6 +142,7 @@ _IMAZE = RunConfig(
 
 PRESETS: dict[str, RunConfig] = {
     "default": RunConfig(),
+    "sparse": RunConfig(learner=LearnerConfig(hint=0.0, shaping=0.0)),
     "imaze": _IMAZE,
     "quick": replace(
         _IMAZE, steps=400_000, evaluate_every=200_000, evaluation_mazes=32, final_mazes=100, checkpoint_every=200_000

@@ -21,9 +21,9 @@ class Options:
     """Train an agent to find goals in mazes it has never seen, evaluate it, and film it."""
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
-    preset: Literal["default", "imaze", "quick"] = "default"
-    """default: random 3x3 mazes, an hour on two cores; imaze: the papers' experiment 7, ten minutes; quick: everything
-    once in three minutes."""
+    preset: Literal["default", "sparse", "imaze", "quick"] = "default"
+    """default: random 3x3 mazes, an hour on two cores; sparse: the same from the reward at the goal alone, as in the
+    papers; imaze: the papers' experiment 7, ten minutes; quick: everything once in three minutes."""
     out: Path | None = None
     """Folder of the run; by default runs/PRESET-TIME."""
     resume: Path | None = None
