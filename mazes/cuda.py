@@ -16,7 +16,7 @@ import numpy as np
 from numba import cuda, njit
 
 from mazes import paths, renderer, simulator, textures
-from mazes.environment import GOAL_REWARD, HINT_SCALE, Hints, MazeEnvironment, TimeStep, check_options
+from mazes.environment import GOAL_REWARD, HINT_SCALE, Ended, Hints, MazeEnvironment, TimeStep, check_options
 from mazes.layout import DECK, KINDS, MazeConfig, empty_batch, require_number, write_maze
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
@@ -32,19 +32,6 @@ _MOST_ROOMS = 15 * 15
 _MOST_HEADINGS = 24
 _NEVER = 2**31 - 1
 _FEW_REGISTERS = {} if SIMULATED else {"max_registers": 80}  # three blocks to a multiprocessor, not two
-
-
-class Ended(NamedTuple):
-    """What the last step ended, for all B environments: how many that are is not known to the host."""
-
-    ended: Any
-    """bool [B]: did it end a visit; where it did not, the rest means nothing."""
-    visit: Any
-    """int32 [B]: which visit of its episode it was, from 0."""
-    latency: Any
-    """int32 [B]: steps it took."""
-    found: Any
-    """bool [B]: False when it was given up at the cap."""
 
 
 class _Rules(NamedTuple):

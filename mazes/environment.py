@@ -6,7 +6,7 @@ for the whole episode.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,16 +52,21 @@ class Hints(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """The visits that the last step ended, E of them."""
+    """The visits that the last step ended: arrays, or tensors of a device."""
 
-    index: np.ndarray
-    """int64 [E]: rows of the batch."""
-    visit: np.ndarray
-    """int32 [E]: which visit of its episode it was, from 0."""
-    latency: np.ndarray
-    """int32 [E]: steps it took."""
-    found: np.ndarray
-    """bool [E]: False when it was given up at the cap."""
+    ended: Any
+    """bool [B]: did the step end a visit? Where it did not, `visit` and `latency` mean nothing."""
+    visit: Any
+    """int32 [B]: which visit of its episode it was, from 0."""
+    latency: Any
+    """int32 [B]: steps it took."""
+    found: Any
+    """bool [B]: did it reach the goal? False where it was given up at the cap."""
+
+
+def none_ended(batch: int) -> Ended:
+    """Return what is said where no step has ended a visit yet."""
+    return Ended(*(np.zeros(batch, dtype) for dtype in (np.bool_, np.int32, np.int32, np.bool_)))
 
 
 class MazeEnvironment:
@@ -140,7 +145,7 @@ class MazeEnvironment:
         self._first = np.zeros(batch, np.bool_)
         self._bonus = np.zeros(batch, np.float32)
         self._steps_to_go = np.zeros(batch, np.float32)
-        self.ended = Ended(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.bool_))
+        self.ended = none_ended(batch)
         self._begin(np.arange(batch))
         if phases is not None:
             self.episode_step[:] = phases
@@ -172,14 +177,14 @@ class MazeEnvironment:
         self._prev_reward[:] = GOAL_REWARD * found
         self._first[:] = False
         given_up = ~found & (self.visit_step >= self.visit_cap) if self.visit_cap is not None else np.zeros_like(found)
-        index = np.flatnonzero(found | given_up)
-        self.ended = Ended(index, self.visit[index], self.visit_step[index], found[index])
+        self.ended = Ended(found | given_up, self.visit.copy(), self.visit_step.copy(), found)
         if self._fields is not None:
             steps_to_go = paths.look_up(self.config, self._fields, self.poses)
             steps_to_go[found] = 0
             # The first visit stays without: nobody can know yet where the goal is.
             self._bonus[:] = np.where(self.visit > 0, self._shaping * (self._steps_to_go - steps_to_go), 0)
             self._steps_to_go = steps_to_go
+        index = np.flatnonzero(self.ended.ended)
         if len(index):
             self.visit[index] += 1
             self._put(index)

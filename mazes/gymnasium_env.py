@@ -99,8 +99,8 @@ class _Mazes:
         truncated = np.zeros(world.batch, np.bool_) if steps is None else world.episode_step >= steps
         info = self._no_info()
         info["visit"][:] = world.visit
-        info["goal_found"][world.ended.index] = world.ended.found
-        info["latency"][world.ended.index] = world.ended.latency
+        info["goal_found"][:] = world.ended.found
+        info["latency"][:] = np.where(world.ended.ended, world.ended.latency, 0)
         return now.observation, now.prev_reward.astype(np.float64), terminated, truncated, info
 
     def _no_info(self) -> dict[str, np.ndarray]:

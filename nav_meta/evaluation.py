@@ -210,8 +210,9 @@ def _play(
     while (maze < count).any():
         environment.step(policy(environment.time_step()))
         ended = environment.ended
-        latency[maze[ended.index], ended.visit] = ended.latency
-        found[maze[ended.index], ended.visit] = ended.found
+        index = np.flatnonzero(ended.ended)
+        latency[maze[index], ended.visit[index]] = ended.latency[index]
+        found[maze[index], ended.visit[index]] = ended.found[index]
         environment.renew()
     return Visits(latency[:count], found[:count])
 

@@ -79,7 +79,7 @@ class Game:
 
     def _move(self, action: int) -> None:
         self._world.step(np.array([action]))
-        if len(self._world.ended.index):
+        if self._world.ended.ended[0]:
             self._map.leave(np.array(self._path), LATER if self.latencies else FIRST)
             self.latencies.append(int(self._world.ended.latency[0]))
             self._begin_visit()

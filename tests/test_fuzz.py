@@ -58,7 +58,7 @@ def test_legal_options_give_a_legal_world(maze, limits, picture, batch, first, d
         for told in (*now, *hints, *world.ended):
             assert np.isfinite(told).all()
         assert set(np.unique(now.prev_reward)) <= {0, 1}
-        assert (world.ended.latency >= 1).all()
+        assert (world.ended.latency >= 1).all() and (world.ended.found <= world.ended.ended).all()
         if limits.get("visit_cap"):
             assert (world.ended.latency <= limits["visit_cap"]).all()
         over = world.over

@@ -42,12 +42,12 @@ def soak(config, steps, play="dashing", batch=BATCH):
         actions = rng.choice(3, size=batch, p=PLAYS[play])
         world.step(actions)
         turned += np.where(actions == 0, 1, np.where(actions == 1, -1, 0))
-        turned[world.ended.index] = 0
+        turned[world.ended.ended] = 0
         over = world.renew()
         if over.any():
             turned[over] = 0
             check_mazes(config, world.layouts, world.seeds)
-        visits += len(world.ended.index)
+        visits += world.ended.ended.sum()
 
         assert np.isfinite(world.poses).all()
         assert legal(world.layouts.open, world.layouts.goal, world.poses) == batch, "a wall, or the box"

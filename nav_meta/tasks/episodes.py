@@ -5,9 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from mazes.environment import Ended, Hints, TimeStep
-
-_NOTHING = Ended(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, np.bool_))
+from mazes.environment import Hints, TimeStep, none_ended
 
 
 class EpisodicTask(ABC):
@@ -18,7 +16,6 @@ class EpisodicTask(ABC):
     """
 
     hint_size = 0
-    ended = _NOTHING
     variables: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays [B, ...] in which the task keeps its state."""
     knows_regret: ClassVar[bool] = False
@@ -45,6 +42,7 @@ class EpisodicTask(ABC):
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
         """
         self.batch = batch
+        self.ended = none_ended(batch)  # for ever: there are no visits here
         self.actions = actions
         self.observation_shape = observation_shape
         self.episode_steps = episode_steps
