@@ -105,6 +105,8 @@ class RunConfig:
     """Rows of the picture; RL^2's 40x30 by default."""
     width: int = 40
     """Columns of the picture."""
+    start: str | None = None
+    """Run or checkpoint whose weights to begin with, such as those of smaller mazes; None: random ones."""
     seed: int = 0
     """Of weights, mazes and actions."""
     workers: int = field(default_factory=processors)

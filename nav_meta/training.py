@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from mazes import renderer
 from mazes.environment import MazeEnvironment
@@ -111,8 +112,11 @@ def train(
         UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
     """
     others = [load_agent(path) for path in compare] if ranks.lead() else []  # a wrong path is told now, not at the end
+    weights = _weights_to_start(config) if config.start and not resume else None
     tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
     learner = make_learner(config)
+    if weights:
+        learner.agent.load_state_dict(weights)
     command = f"python scripts/train_nav.py --resume {folder}"
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
@@ -186,7 +190,7 @@ def run(
                 progress.message(f"continuing {folder} from {path.name}")
         else:
             if lead:
-                progress.message(f"training in {folder} with {config.workers} workers; evaluating the untrained agent")
+                progress.message(f"training in {folder} with {config.workers} workers; evaluating the agent before it")
                 record.write(0, evaluate())
             save()
         asked = False
@@ -204,6 +208,16 @@ def run(
         if asked and lead:
             progress.message(f"stopped at step {learner.step:,}; go on with: {command}")
         return not asked
+
+
+def _weights_to_start(config: RunConfig) -> dict[str, Tensor]:
+    start = load_agent(Path(config.start))
+    if (start.config.agent, start.config.height, start.config.width) != (config.agent, config.height, config.width):
+        raise UserError(
+            f"{start.path} holds another net, or one for pictures of another size: give this run its --agent, --height "
+            "and --width options."
+        )
+    return start.agent.state_dict()
 
 
 def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from nav_meta import checkpoint, video
-from nav_meta.loading import load_agent
+from nav_meta.loading import RELEASED, load_agent
 
 # One worker runs all of these: they share a finished run.
 pytestmark = pytest.mark.xdist_group("training")
@@ -325,6 +325,16 @@ def test_miniworld_frames_without_opengl_are_refused(finished: Path, broken_pack
     assert result.returncode == 2 and "OpenGL" in result.stderr and result.stderr.count("\n") == 1
 
 
+def test_a_run_begins_with_the_weights_of_another(finished: Path, tmp_path: Path, script: Script) -> None:
+    folder = tmp_path / "larger"
+    result = script("train_nav.py", *TINY, "--maze.rows", 3, "--steps", 256, "--start", finished, "--out", folder)
+    assert result.returncode == 0, result.stderr
+    weights = load_agent(finished).agent.state_dict()
+    first, last = (load_agent(path).agent.state_dict() for path in checkpoints(folder))
+    assert all(torch.equal(first[name], weights[name]) for name in weights)
+    assert any(not torch.equal(last[name], weights[name]) for name in weights)
+
+
 MISTAKES = {
     "unknown option": (["train_nav.py", "--presett", "quick"], "presett"),
     "unknown preset": (["train_nav.py", "--preset", "enormous"], "enormous"),
@@ -334,6 +344,11 @@ MISTAKES = {
     "impossible picture": (["train_nav.py", "--height", 8], "error: height must be between 16 and 480, not 8"),
     "nothing to resume": (["train_nav.py", "--resume", "/nonexistent/run"], "/nonexistent/run"),
     "nothing to compare": (["train_nav.py", "--compare", "/nonexistent/run"], "/nonexistent/run"),
+    "nothing to start from": (["train_nav.py", "--start", "/nonexistent/run"], "/nonexistent/run"),
+    "another net to start from": (
+        ["train_nav.py", *TINY, "--start", RELEASED, "--out", "/dev/null/run"],
+        "released.pt holds another net",
+    ),
     "unwritable run": (["train_nav.py", *TINY, "--out", "/dev/null/run"], "/dev/null/run"),
     "no such checkpoint": (["evaluate.py", "/nonexistent/agent.pt"], "/nonexistent/agent.pt"),
     "no checkpoint": (["evaluate.py", ROOT / "pyproject.toml"], "not a nav_meta checkpoint"),
