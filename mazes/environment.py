@@ -2,7 +2,7 @@
 
 An *episode* is spent in one maze. It is a series of *visits*: the agent is put at a random free place, searches for the
 goal, is told so by a reward of 1 when it gets there, and is put somewhere else at once. Layout, landmarks and goal stay
-for the whole episode.
+for the whole episode; only with `goal_moves`, a control, the goal is somewhere else from the second visit on.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mazes import paths, renderer, simulator
-from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch, require_number
+from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch, moved_goals, require_bool, require_number
 from mazes.seeds import split_seeds
 
 Renderer = Callable[..., np.ndarray]
@@ -99,6 +99,7 @@ class MazeEnvironment:
         visit_cap: int | None = None,
         phases: np.ndarray | None = None,
         shaping: float | None = None,
+        goal_moves: bool = False,
         render: Renderer = renderer.render,
     ) -> None:
         """Begin the first episodes.
@@ -114,14 +115,17 @@ class MazeEnvironment:
             visits: visits of an episode; None: no limit.
             visit_cap: steps after which a visit is given up; None: never.
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
-            shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on. None:
-                nobody learns here, which spares the computation of what `hints` says.
+            shaping: the learner's bonus for each step that the goal comes nearer, once its place can be known: from the
+                second visit on. None: nobody learns here, which spares the computation of what `hints` says.
+            goal_moves: once the first visit of an episode has ended, the goal goes where `moved_goals` says, and stays
+                there; then its place can be known from the third visit on.
             render: what draws the pictures.
 
         Raises:
             ValueError: names the option and its range.
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping)
+        require_bool("goal_moves", goal_moves)
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)
@@ -130,6 +134,7 @@ class MazeEnvironment:
         self.visit_cap = visit_cap
         self._seed_of = seeds or (lambda row, episode: int(split_seeds("train", episode * batch + row, 1)[0]))
         self._shaping = shaping
+        self._goal_moves = goal_moves
         self._render = render
         self.layouts: Layout = empty_batch(config, batch)
         self._fields = paths.empty_fields(config, batch) if shaping is not None else None
@@ -181,12 +186,13 @@ class MazeEnvironment:
         if self._fields is not None:
             steps_to_go = paths.look_up(self.config, self._fields, self.poses)
             steps_to_go[found] = 0
-            # The first visit stays without: nobody can know yet where the goal is.
-            self._bonus[:] = np.where(self.visit > 0, self._shaping * (self._steps_to_go - steps_to_go), 0)
+            self._bonus[:] = np.where(self._goal_known, self._shaping * (self._steps_to_go - steps_to_go), 0)
             self._steps_to_go = steps_to_go
         index = np.flatnonzero(self.ended.ended)
         if len(index):
             self.visit[index] += 1
+            if self._goal_moves:
+                self._load_mazes(index[self.visit[index] == 1])
             self._put(index)
 
     def time_step(self, out: np.ndarray | None = None) -> TimeStep:
@@ -217,10 +223,10 @@ class MazeEnvironment:
         steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
         nearer = paths.progress(self.config, self.layouts, self._fields, self.poses, steps)
         target = np.concatenate([goal, nearer], axis=1, dtype=np.float32)
-        return Hints(self._bonus.copy(), target, self.visit > 0)
+        return Hints(self._bonus.copy(), target, self._goal_known)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return all that `restore` needs; layouts follow from the seeds."""
+        """Return all that `restore` needs; layouts follow from seeds and visits."""
         return {name: getattr(self, name).copy() for name in self.STATE}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -234,6 +240,11 @@ class MazeEnvironment:
                 raise ValueError(f"the saved world holds {len(state[name])} mazes, this one {self.batch}")
             getattr(self, name)[:] = state[name]
         self._load_mazes(np.arange(self.batch))
+
+    @property
+    def _goal_known(self) -> np.ndarray:
+        """Where an earlier visit of the episode was to the goal's present place, bool [B]."""
+        return self.visit > (1 if self._goal_moves else 0)
 
     def _begin(self, index: np.ndarray) -> None:
         self.episode[index] += 1
@@ -251,6 +262,9 @@ class MazeEnvironment:
     def _load_mazes(self, index: np.ndarray) -> None:
         for field, new in zip(self.layouts, generate_batch(self.config, self.seeds[index]), strict=True):
             field[index] = new
+        if self._goal_moves:
+            moved = index[self.visit[index] > 0]
+            self.layouts.goal[moved] = moved_goals(self.config, self.seeds[moved])
         if self._fields is not None:
             paths.write_fields(self.config, self.layouts, self._fields, index)
 

@@ -51,6 +51,12 @@ def require_number(name: str, value: object, low: int, high: int | None = None, 
         raise ValueError(f"{name} must be {kind}{limits}, not {value!r}")
 
 
+def require_bool(name: str, value: object) -> None:
+    """Raise ValueError, which names the option and its range, unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False, not {value!r}")
+
+
 @dataclass(frozen=True)
 class MazeConfig:
     """Which mazes, and how one moves in them."""
@@ -90,8 +96,7 @@ class MazeConfig:
             require_number(name, getattr(self, name), 2, 15, whole=True)
         require_number("extra_openings", self.extra_openings, 0, 1)
         require_number("respawn_distance", self.respawn_distance, 2, 3)
-        if not isinstance(self.domain_rand, bool):
-            raise ValueError(f"domain_rand must be True or False, not {self.domain_rand!r}")
+        require_bool("domain_rand", self.domain_rand)
 
     @property
     def rooms(self) -> int:
@@ -188,6 +193,26 @@ def write_batch(config: MazeConfig, seeds: np.ndarray, layouts: Layout) -> None:
     )
 
 
+def moved_goals(config: MazeConfig, seeds: np.ndarray) -> np.ndarray:
+    """Return another place for the goal of each maze of seeds uint64 [B], float64 [B, 3] as in `Layout.goal`.
+
+    In another room (arm, in the I-maze) than the goal that `generate_batch` writes, all others being equally likely.
+    """
+    goals = np.empty((len(seeds), 3))
+    _move_goals(seeds, config.kind == "imaze", config.rows, config.columns, goals)
+    return goals
+
+
+@njit(nogil=True, cache=True)
+def _move_goals(seeds, imaze, rows, columns, goals):
+    rooms = 4 if imaze else rows * columns
+    for b in range(len(seeds)):
+        key = rng.stream(seeds[b], rng.MOVED_GOAL)
+        old = _goal_room(seeds[b], imaze, rows, columns)
+        room = rng.below(key, 0, rooms - 1)
+        _place_goal(key, room + (room >= old), imaze, columns, goals[b])
+
+
 @njit(nogil=True, cache=True)
 def _write_batch(seeds, kind, extra_openings, landmarks, open_, texture, goal, start, look):
     path = np.empty((start.shape[1] * start.shape[2], 2), np.int64)
@@ -208,7 +233,8 @@ def write_maze(seed, kind, extra_openings, landmarks, open_, texture, goal, star
     else:
         _open_random(layout_seed, extra_openings, open_, start, path)
     _paint(layout_seed, landmarks, open_, texture, deck)
-    _place_goal(seed, kind == 1, open_, goal)
+    rows, columns = start.shape
+    _place_goal(rng.stream(seed, rng.GOAL), _goal_room(seed, kind == 1, rows, columns), kind == 1, columns, goal)
 
 
 @njit(nogil=True, cache=True)
@@ -320,19 +346,19 @@ def _vary(seed, open_, texture):
 
 
 @njit(nogil=True, cache=True)
-def _place_goal(seed, imaze, open_, goal):
-    """Put the box at a uniformly random free place of a uniformly random room (of an arm in the I-maze)."""
+def _goal_room(seed, imaze, rows, columns):
+    """Return the number of the uniformly random room (arm, in the I-maze) that has the goal, row by row."""
     key = rng.stream(seed, rng.GOAL)
-    if imaze:
-        arm = rng.below(key, 0, 4)
-        i = 4 * (arm // 2)
-        j = 8 * (arm % 2)
-    else:
-        i = 2 * rng.below(key, 0, (open_.shape[0] + 1) // 2)
-        j = 2 * rng.below(key, 1, (open_.shape[1] + 1) // 2)
+    return rng.below(key, 0, 4) if imaze else rng.below(key, 0, rows) * columns + rng.below(key, 1, columns)
+
+
+@njit(nogil=True, cache=True)
+def _place_goal(key, room, imaze, columns, goal):
+    """Put the box at a uniformly random free place of a room (arm, in the I-maze)."""
+    r, c = (2 * (room // 2), 4 * (room % 2)) if imaze else (room // columns, room % columns)
     # A room's middle square is always free: the box keeps its radius from all four sides, open or not, so that it never
     # blocks an opening.
     free = ROOM - 2 * BOX_RADIUS
-    goal[0] = j // 2 * PITCH + BOX_RADIUS + free * rng.uniform(key, 2)
-    goal[1] = i // 2 * PITCH + BOX_RADIUS + free * rng.uniform(key, 3)
+    goal[0] = c * PITCH + BOX_RADIUS + free * rng.uniform(key, 2)
+    goal[1] = r * PITCH + BOX_RADIUS + free * rng.uniform(key, 3)
     goal[2] = np.pi * (2 * rng.uniform(key, 4) - 1)

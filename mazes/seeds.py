@@ -14,7 +14,7 @@ _SPLIT_BITS = 62
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 
 # What a draw is for. Different purposes never share a random stream.
-LAYOUT, TEXTURES, GOAL, SPAWN, LOOK, VARIANTS, STEPS = 1, 2, 3, 4, 5, 6, 7
+LAYOUT, TEXTURES, GOAL, SPAWN, LOOK, VARIANTS, STEPS, MOVED_GOAL = 1, 2, 3, 4, 5, 6, 7, 8
 
 
 def split_seeds(split: str, first: int, count: int) -> np.ndarray:

@@ -143,18 +143,20 @@ def test_threads():
         assert list(pool.map(play, range(8))) == alone
 
 
-def test_a_saved_world_goes_on_as_if_never_stopped():
-    config = CONFIGS["random"]
-    one, other = (MazeEnvironment(config, 3, episode_steps=40, visit_cap=15) for _ in range(2))
+@pytest.mark.parametrize("goal_moves", [False, True])
+def test_a_saved_world_goes_on_as_if_never_stopped(goal_moves):
+    config, limits = CONFIGS["random"], {"episode_steps": 40, "visit_cap": 15}
+    one, other = (MazeEnvironment(config, 3, **limits, shaping=0.1, goal_moves=goal_moves) for _ in range(2))
     rng = np.random.default_rng(0)
     for step in range(100):
         actions = rng.integers(0, 3, size=3)
         one.step(actions)
         one.renew()
-        if step == 50:
+        if step == 60:
+            assert (one.visit > 0).all()
             other.restore(one.state())
-        elif step > 50:
+        elif step > 60:
             other.step(actions)
             other.renew()
-            for a, b in zip(one.time_step(), other.time_step(), strict=True):
+            for a, b in zip((*one.time_step(), *one.hints()), (*other.time_step(), *other.hints()), strict=True):
                 assert np.array_equal(a, b)

@@ -40,7 +40,14 @@ def some(options):
 
 
 @settings(max_examples=100)
-@given(some(MAZES), some(LIMITS), some(PICTURES), st.integers(1, 5), st.integers(0, 2**60), st.data())
+@given(
+    some(MAZES),
+    some(LIMITS | {"goal_moves": st.booleans()}),
+    some(PICTURES),
+    st.integers(1, 5),
+    st.integers(0, 2**60),
+    st.data(),
+)
 def test_legal_options_give_a_legal_world(maze, limits, picture, batch, first, data):
     config = MazeConfig(**maze)
     world = MazeEnvironment(
@@ -141,6 +148,7 @@ RANGES = {
     "batch": "at least 1",
     "phases": "at least 0",
     "shaping": "at least 0",
+    "goal_moves": "True or False",
 }
 NO_COUNT = st.integers(max_value=0) | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
 NO_SIDE = st.integers(max_value=3) | st.integers(min_value=4097) | st.floats() | st.text(max_size=3) | st.none()
@@ -207,6 +215,7 @@ def test_mazes_of_wrong_types(name, data):
         ("visit_cap", NO_COUNT),
         ("phases", st.integers(max_value=-1).map(lambda phase: np.array([phase]))),
         ("shaping", st.floats(max_value=0, exclude_max=True) | st.just(math.nan)),
+        ("goal_moves", NO_NUMBER | st.integers()),
     ],
 )
 @given(data=st.data())

@@ -1,6 +1,7 @@
 """Layouts: connected, reproducible from the seed, fair to the agent, and never shared by training and evaluation."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from mazes.layout import (
     MazeConfig,
     generate,
     generate_batch,
+    moved_goals,
 )
 from mazes.textures import BRICK, WALL_TEXTURES
 
@@ -50,17 +52,21 @@ def test_every_room_can_be_reached(config, seed):
 
 
 @given(CONFIGS, SEEDS)
-def test_goal_and_starts(config, seed):
+def test_goals_and_starts(config, seed):
     maze = generate(config, seed)
-    x, z, heading = maze.goal
-    r, c = int(z // PITCH), int(x // PITCH)
-    assert maze.open[2 * r, 2 * c]
-    for place, low in ((x, c * PITCH), (z, r * PITCH)):
-        assert low + BOX_RADIUS <= place <= low + ROOM - BOX_RADIUS, "the box keeps clear of walls and of openings"
-    assert -np.pi <= heading < np.pi
+    rooms = []
+    for x, z, heading in (maze.goal, moved_goals(config, np.array([seed], np.uint64))[0]):
+        r, c = int(z // PITCH), int(x // PITCH)
+        assert maze.open[2 * r, 2 * c]
+        for place, low in ((x, c * PITCH), (z, r * PITCH)):
+            assert low + BOX_RADIUS <= place <= low + ROOM - BOX_RADIUS, "the box keeps clear of walls and of openings"
+        assert -np.pi <= heading < np.pi
+        if config.kind == "imaze":
+            assert r in (0, 2) and c in (0, 4)
+        rooms.append((r, c))
+    assert rooms[0] != rooms[1], "the goal moves to another room"
     assert maze.start.any() and maze.open[::2, ::2][maze.start].all()
     if config.kind == "imaze":
-        assert r in (0, 2) and c in (0, 4)
         assert np.argwhere(maze.start).tolist() == [[1, 1], [1, 2], [1, 3]]
     else:
         assert maze.start.all()
@@ -83,9 +89,24 @@ def test_textures_do_not_repeat_before_all_are_used(config, seed):
 @given(CONFIGS, st.lists(SEEDS, min_size=1, max_size=5))
 def test_batch_is_many_single_ones(config, some):
     batch = generate_batch(config, np.array(some, np.uint64))
+    moved = moved_goals(config, np.array(some, np.uint64))
     for row, seed in enumerate(some):
         for field, single in zip(batch, generate(config, seed), strict=True):
             assert np.array_equal(field[row], single)
+        assert np.array_equal(moved[row], moved_goals(config, np.array([seed], np.uint64))[0])
+
+
+@given(CONFIGS, SEEDS)
+def test_landmarks_change_textures_alone(config, seed):
+    """Walls, goals and starts are the same without landmarks: what it costs to lose them can be measured."""
+    one, seeds_ = np.ones(1, np.int64), np.array([seed], np.uint64)
+    alike = [replace(config, landmarks=landmarks) for landmarks in LANDMARKS]
+    here, there = (generate_batch(other, seeds_) for other in alike)
+    for name, a, b in zip(here._fields, here, there, strict=True):
+        assert name == "texture" or np.array_equal(a, b)
+    starts = (simulator.spawn(other, maze, seeds_, one) for other, maze in zip(alike, (here, there), strict=True))
+    assert np.array_equal(*starts)
+    assert np.array_equal(*(moved_goals(other, seeds_) for other in alike))
 
 
 @given(CONFIGS, SEEDS, SEEDS)
@@ -116,6 +137,16 @@ def test_golden(config, expected):
     for field in (*mazes, starts):
         digest.update(np.ascontiguousarray(field).tobytes())
     assert digest.hexdigest()[:16] == expected
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_goal_moves_to_all_other_rooms_equally_often(kind):
+    config, drawn = MazeConfig(kind=kind, rows=2), seeds.split_seeds("test", 0, 6000)
+    places = [(generate_batch(config, drawn).goal, moved_goals(config, drawn))[n][:, 1::-1] // PITCH for n in (0, 1)]
+    pairs = np.unique(np.concatenate(places, axis=1), axis=0, return_counts=True)[1]
+    rooms = 4 if kind == "imaze" else 6
+    assert len(pairs) == rooms * (rooms - 1)
+    assert abs(pairs / pairs.mean() - 1).max() < 0.35
 
 
 def test_random_mazes_differ():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mazes.environment import Hints, MazeEnvironment, TimeStep
-from mazes.layout import MazeConfig
+from mazes.layout import KINDS, MazeConfig, generate_batch, moved_goals
 from nav_meta.tasks import Task
 from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 from nav_meta.tasks.harlow import Harlow, HarlowVector
@@ -203,6 +203,31 @@ def test_goals_respawns_and_caps_in_mazes() -> None:
         np.testing.assert_array_equal(environment.layouts.goal, goals)
         assert over.sum() <= environment.over.sum()
     assert found > 20 and capped > 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_goal_that_moves_does_so_once_an_episode(kind: str) -> None:
+    """Walls and textures stay. Only in the third visit may a learner know where the goal is."""
+    config = MazeConfig(kind=kind)
+    environment = MazeEnvironment(config, 32, height=16, width=16, visits=4, visit_cap=30, shaping=1.0, goal_moves=True)
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        layouts, moved = generate_batch(config, environment.seeds), moved_goals(config, environment.seeds)
+        known, nearer = environment.visit > 1, environment.hints().target[:, 3:]
+        np.testing.assert_array_equal(
+            environment.layouts.goal, np.where(environment.visit[:, None] > 0, moved, layouts.goal)
+        )
+        for name in ("open", "texture", "start"):
+            np.testing.assert_array_equal(getattr(environment.layouts, name), getattr(layouts, name))
+        np.testing.assert_array_equal(environment.hints().known, known)
+        actions = generator.integers(3, size=32)
+        environment.step(actions)
+        bonus = np.where(known, nearer[np.arange(32), actions], 0)
+        np.testing.assert_allclose(environment.hints().bonus, bonus, atol=1e-5)
+        away = np.hypot(*(environment.poses[:, :2] - environment.layouts.goal[:, :2])[environment.ended.ended].T)
+        assert (away >= config.respawn_distance).all()
+        environment.renew()
+    assert (environment.episode > 0).all()
 
 
 def test_hints_point_at_the_goal() -> None:
