@@ -4,6 +4,9 @@ For each of N mazes one episode of V visits: a first search, and V - 1 returns t
 contributes the same number of visits; one given up at the cap counts as long as the cap. (The mean over visits that
 happened to be made in a fixed time flatters: easy mazes give more of them, so an agent without any memory seems to get
 faster.) The k-th visit to a maze begins at the same place for every agent.
+
+Two controls tell whether memory of the goal makes later visits shorter: `forgetting` empties it after each visit, and
+with `goal_moves` the goal is in another room from the second visit on.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ import torch
 
 from mazes import paths, reference, renderer, simulator
 from mazes.environment import MazeEnvironment, Renderer, TimeStep
-from mazes.layout import Layout, MazeConfig, generate_batch
+from mazes.layout import Layout, MazeConfig, generate_batch, moved_goals
 from mazes.seeds import split_seeds
 from models.agent import Agent
 from nav_meta.errors import UserError
@@ -60,6 +63,27 @@ class AgentPolicy:
             return torch.multinomial(output.logits[0].softmax(-1), 1, generator=self._generator).squeeze(-1).numpy()
 
 
+class Forgetful:
+    """A policy to which every visit is the first moment of an episode: nothing is remembered, nothing was done yet."""
+
+    def __init__(self, policy: Policy, batch: int) -> None:
+        """Begin with empty memories."""
+        self._policy = policy
+        self._visit = np.zeros(batch, np.int32)
+
+    def __call__(self, moment: TimeStep) -> np.ndarray:
+        """Let the policy choose, told that an episode begins wherever a visit does."""
+        first = moment.first | (moment.visit != self._visit)
+        self._visit = moment.visit
+        return self._policy(
+            moment._replace(
+                prev_action=np.where(first, 0, moment.prev_action),
+                prev_reward=np.where(first, np.float32(0), moment.prev_reward),
+                first=first,
+            )
+        )
+
+
 class RandomWalk:
     """Uniformly random actions."""
 
@@ -91,6 +115,19 @@ class References(NamedTuple):
     """int32 [N]: the first visit of an explorer with perfect memory of all that it has seen."""
 
 
+class MazeSet(NamedTuple):
+    """A range of held-out mazes."""
+
+    split: str
+    first: int
+    count: int
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """uint64 [count]."""
+        return split_seeds(self.split, self.first, self.count)
+
+
 class Trajectory(NamedTuple):
     """One episode as states, from which every picture of it can be drawn again: S steps, S + 1 moments."""
 
@@ -117,6 +154,11 @@ def of_agent(agent: Agent, precision: torch.dtype = torch.float32) -> MakePolicy
     return lambda batch, seed: AgentPolicy(agent, batch, seed, precision)
 
 
+def forgetting(make_policy: MakePolicy) -> MakePolicy:
+    """Return the same policies, each with its memory emptied whenever a visit ends."""
+    return lambda batch, seed: Forgetful(make_policy(batch, seed), batch)
+
+
 def run_visits(
     make_policy: MakePolicy,
     config: MazeConfig,
@@ -127,13 +169,27 @@ def run_visits(
     width: int = 40,
     seed: int = 0,
     threads: int = 1,
+    goal_moves: bool = False,
     render: Renderer = renderer.render,
 ) -> Visits:
-    """Play `visits` visits in each maze of seeds uint64 [N]; `seed` is that of the actions."""
+    """Play `visits` visits in each maze of seeds uint64 [N].
+
+    Args:
+        make_policy: who plays.
+        config: which mazes.
+        seeds: their seeds.
+        visits: V, visits to each.
+        height: rows of the picture.
+        width: columns of the picture.
+        seed: of the actions drawn.
+        threads: how many play at once.
+        goal_moves: the goal is in another room from the second visit on; as of `MazeEnvironment`.
+        render: what draws the pictures.
+    """
     parts = np.array_split(seeds, min(_PARTS, max(1, len(seeds) // 8)))
 
     def play(part: int) -> Visits:
-        return _play(make_policy, config, parts[part], visits, height, width, seed * _PARTS + part, render)
+        return _play(make_policy, config, parts[part], visits, height, width, seed * _PARTS + part, goal_moves, render)
 
     if threads == 1:  # on this thread: an OpenGL context belongs to the one that made it
         played = [play(part) for part in range(len(parts))]
@@ -182,6 +238,7 @@ def _play(
     height: int,
     width: int,
     seed: int,
+    goal_moves: bool,
     render: Renderer,
 ) -> Visits:
     """Stream mazes through a batch of environments: one that is done takes the next maze of the queue."""
@@ -202,6 +259,7 @@ def _play(
         seeds=next_seed,
         visits=visits,
         visit_cap=config.visit_cap,
+        goal_moves=goal_moves,
         render=render,
     )
     policy = make_policy(batch, seed)
@@ -262,30 +320,18 @@ def record(
 
 
 @lru_cache(maxsize=8)
-def _references(config: MazeConfig, first: int, count: int, split: str, visits: int) -> References:
-    seeds = split_seeds(split, first, count)
-    layouts = generate_batch(config, seeds)
-    starts = [simulator.spawn(config, layouts, seeds, np.full(count, visit)) for visit in range(visits)]
-    oracle = np.stack([paths.oracle_steps(config, layouts, poses) for poses in starts], axis=1)
-    return References(oracle, paths.explorer_steps(config, layouts, starts[0], config.visit_cap))
+def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, goal_moves: bool = False) -> References:
+    """Return oracle and explorer from where, and to where, `run_visits` plays with the same options.
 
-
-class MazeSet(NamedTuple):
-    """A range of held-out mazes."""
-
-    split: str
-    first: int
-    count: int
-
-    @property
-    def seeds(self) -> np.ndarray:
-        """uint64 [count]."""
-        return split_seeds(self.split, self.first, self.count)
-
-
-def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS) -> References:
-    """Return oracle and explorer of a set of mazes; the last few sets are remembered."""
-    return _references(config, mazes.first, mazes.count, mazes.split, visits)
+    The last few sets of mazes are remembered.
+    """
+    seeds = mazes.seeds
+    first = generate_batch(config, seeds)
+    later = first._replace(goal=moved_goals(config, seeds)) if goal_moves else first
+    layouts = [first] + [later] * (visits - 1)
+    starts = [simulator.spawn(config, layouts[visit], seeds, np.full(len(seeds), visit)) for visit in range(visits)]
+    oracle = [paths.oracle_steps(config, *visit) for visit in zip(layouts, starts, strict=True)]
+    return References(np.stack(oracle, axis=1), paths.explorer_steps(config, first, starts[0], config.visit_cap))
 
 
 def metrics(played: Visits, possible: References) -> dict[str, float]:

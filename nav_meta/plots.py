@@ -54,7 +54,7 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
 
     Args:
         rows: name -> the metrics of `evaluation.metrics` on the same mazes, the agent's first; oracle and explorer are
-            in each of them.
+            in each of them, and the first's are drawn.
         path: the PNG file.
 
     Raises:
@@ -76,7 +76,7 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
             colour, marker = next(controls)
             style = {"color": colour, "marker": marker, "linewidth": 1.8}
         axes.fill_between(count, low, high, color=style["color"], alpha=0.2, linewidth=0)
-        axes.plot(count, mean, label=name, markersize=6, **style)
+        axes.plot(count, mean, label=name.replace(", ", ",\n"), markersize=6, **style)
         if number == 0:
             for visit, side, align in ((1, -9, "right"), (visits, 9, "left")):
                 value = mean[visit - 1]
@@ -90,7 +90,7 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
     axes.plot(count, oracle, "--", color=REFERENCE, linewidth=1.6, label="oracle (shortest path)")
     _log_steps(axes)
     axes.set_xticks(count, ["1\nfirst", *(f"{visit}" for visit in count[1:])])
-    axes.set_xlabel("visit to the same goal, each from a new place")
+    axes.set_xlabel("visit, each from a new place")
     axes.set_ylabel("steps to the goal (log scale)")
     axes.set_title("Goal latency by visit", loc="left", fontweight="bold")
     axes.margins(x=0.12, y=0.1)

@@ -1,9 +1,11 @@
 """The result table: agents beside a random walk, an explorer without prior knowledge, and the shortest path.
 
-All of them in the same mazes from the same starts.
+All of them in the same mazes from the same starts; but a start keeps its distance from a goal that was moved.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -32,6 +34,20 @@ Rows = dict[str, dict[str, float]]
 """Name -> metrics with intervals."""
 
 
+class Player(NamedTuple):
+    """Who plays, and what is taken away from it."""
+
+    make_policy: MakePolicy
+    height: int
+    """Rows of its pictures."""
+    width: int
+    """Columns of its pictures."""
+    goal_moves: bool = False
+    """The goal is in another room from the second visit on."""
+    landmarks: bool = True
+    """False: all walls are brick; otherwise the mazes are the same."""
+
+
 def name_of(loaded: Loaded) -> str:
     """Return what an agent is called in a table."""
     agent = loaded.config.agent
@@ -41,19 +57,30 @@ def name_of(loaded: Loaded) -> str:
     return memory + (f" without {' and '.join(without)}" if without else "") + f" ({where})"
 
 
-def players(agents: Iterable[Loaded]) -> dict[str, tuple[MakePolicy, int, int]]:
+def players(agents: Iterable[Loaded]) -> dict[str, Player]:
     """Return agents as `compare` wants them; those that would be called the same are numbered."""
     named = {}
     for loaded in agents:
         name = name_of(loaded)
         same = sum(other.partition(" #")[0] == name for other in named)
         policy = evaluation.of_agent(loaded.agent, loaded.precision)
-        named[f"{name} #{same + 1}" if same else name] = (policy, loaded.config.height, loaded.config.width)
+        named[f"{name} #{same + 1}" if same else name] = Player(policy, loaded.config.height, loaded.config.width)
     return named
 
 
+def controls(name: str, player: Player) -> dict[str, Player]:
+    """Return a player again, each time without something that its later visits may owe their shortness to."""
+    return {
+        f"{name}, memory wiped after each visit": player._replace(
+            make_policy=evaluation.forgetting(player.make_policy)
+        ),
+        f"{name}, goal moved after the first visit": player._replace(goal_moves=True),
+        f"{name}, landmarks removed": player._replace(landmarks=False),
+    }
+
+
 def compare(
-    agents: Mapping[str, tuple[MakePolicy, int, int]],
+    agents: Mapping[str, Player],
     config: MazeConfig,
     mazes: MazeSet,
     *,
@@ -62,25 +89,25 @@ def compare(
     threads: int = 1,
     render: Renderer = fast,
 ) -> Rows:
-    """Play the same visits with each agent (policy, height and width of its pictures), and with a random walk."""
-    possible = evaluation.references(config, mazes, visits)
+    """Play the same visits with each agent, and with a random walk."""
     rows = {}
-    for name, (make_policy, height, width) in agents.items():
+    for name, player in agents.items():
         played = evaluation.run_visits(
-            make_policy,
-            config,
+            player.make_policy,
+            config if player.landmarks else replace(config, landmarks="none"),
             mazes.seeds,
             visits=visits,
-            height=height,
-            width=width,
+            height=player.height,
+            width=player.width,
             seed=seed,
             threads=threads,
+            goal_moves=player.goal_moves,
             render=render,
         )
-        rows[name] = evaluation.metrics(played, possible)
-    rows["random walk"] = evaluation.metrics(
-        evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed), possible
-    )
+        # Ways do not depend on landmarks.
+        rows[name] = evaluation.metrics(played, evaluation.references(config, mazes, visits, player.goal_moves))
+    walked = evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed)
+    rows["random walk"] = evaluation.metrics(walked, evaluation.references(config, mazes, visits))
     return rows
 
 

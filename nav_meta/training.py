@@ -235,7 +235,7 @@ def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:
 def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker, others: list) -> dict[str, float]:
     """Evaluate on test mazes; write the table, the plots and a replay, and say where they are."""
     mazes = MazeSet("test", 0, config.final_mazes)
-    agent = (evaluation.of_agent(learner.agent, learner.precision), config.height, config.width)
+    agent = report.Player(evaluation.of_agent(learner.agent, learner.precision), config.height, config.width)
     rows = report.compare({"agent": agent, **report.players(others)}, config.maze, mazes, threads=config.workers)
     table = report.table(rows)
     text = json.dumps(
@@ -247,7 +247,7 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
     plots.plot_training(read_metrics(folder), folder / "plots" / "training.png")
     made = [folder / "table.md", folder / "plots" / "latency_by_visit.png", folder / "plots" / "training.png"]
     size = {"height": config.height, "width": config.width}
-    trajectory = evaluation.record(agent[0], config.maze, int(mazes.seeds[0]), **size)
+    trajectory = evaluation.record(agent.make_policy, config.maze, int(mazes.seeds[0]), **size)
     replay, seen = folder / "videos" / "replay.mp4", folder / "plots" / "seen.png"
     for path, write in (
         (replay, lambda: video.write_video(trajectory, replay, observation=(config.height, config.width))),

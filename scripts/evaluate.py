@@ -31,6 +31,9 @@ class Options(AgentInMaze):
     """Of the actions drawn."""
     compare: tuple[Path, ...] = ()
     """More runs or checkpoints for the table, such as a feed-forward control."""
+    controls: bool = False
+    """Add the first agent with its memory wiped after each visit, with the goal moved to another room after the first
+    visit, and without landmarks."""
     plot: Path | None = None
     """Draw steps by visit here, a PNG file."""
     json: Path | None = None
@@ -45,8 +48,12 @@ def main() -> None:
     clock = time.perf_counter()
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
     config = options.maze(agents[0].config.maze)
+    players = report.players(agents)
+    if options.controls:
+        name, first = next(iter(players.items()))
+        players = {name: first, **report.controls(name, first), **players}
     rows = report.compare(
-        report.players(agents),
+        players,
         config,
         MazeSet("test", 0, options.mazes),
         visits=options.visits,

@@ -1,14 +1,18 @@
 """The ruler itself: it must tell memory from luck."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from mazes import paths
-from mazes.environment import TimeStep
-from mazes.layout import MazeConfig, generate
+from mazes import paths, renderer, simulator
+from mazes.environment import MazeEnvironment, TimeStep
+from mazes.layout import MazeConfig, generate, generate_batch
 from mazes.seeds import split_seeds
+from models.agent import Agent, AgentConfig
 from nav_meta import evaluation, report
-from nav_meta.evaluation import MazeSet, References, Visits
+from nav_meta.evaluation import AgentPolicy, MazeSet, References, Visits, of_agent
+from nav_meta.report import Player
 
 CONFIG = MazeConfig(rows=2, columns=2)
 MAZES = MazeSet("validation", 0, 24)
@@ -58,6 +62,47 @@ def test_the_oracle_replayed_scores_one() -> None:
     assert figures["latency/explorer"] >= figures["latency/oracle_1"]
 
 
+@pytest.mark.parametrize("goal_moves", [False, True])
+def test_the_oracle_goes_to_the_goal_that_is_there(goal_moves: bool) -> None:
+    possible = evaluation.references(CONFIG, MAZES, 3, goal_moves)
+    seeds = MAZES.seeds
+    environment = MazeEnvironment(
+        CONFIG, MAZES.count, seeds=lambda row, episode: seeds[row], visits=3, visit_cap=1, goal_moves=goal_moves
+    )
+    for visit in range(3):
+        oracle = paths.oracle_steps(CONFIG, environment.layouts, environment.poses)
+        np.testing.assert_array_equal(possible.oracle[:, visit], oracle)
+        environment.step(np.zeros(MAZES.count, np.int64))
+    stays = evaluation.references(CONFIG, MAZES, 3)
+    np.testing.assert_array_equal(possible.explorer, stays.explorer)
+    assert (possible.oracle != stays.oracle).any(axis=0).tolist() == [False, goal_moves, goal_moves]
+
+
+def test_after_each_visit_a_wiped_memory_is_a_new_one() -> None:
+    """At a visit's first moment the agent is left as a new one that is told of an episode's beginning."""
+    agent = Agent(AgentConfig(features=16, reward_units=8, units=16), (16, 16, 3), MazeEnvironment.actions)
+    environment = MazeEnvironment(CONFIG, 12, height=16, width=16, visits=3, visit_cap=7)
+    wiped, keeping = (make(12, 0) for make in (evaluation.forgetting(of_agent(agent)), of_agent(agent)))
+    visit, begun = np.full(12, -1), 0
+    for _ in range(60):
+        moment = environment.time_step()
+        begins = (moment.visit != visit) | moment.first
+        visit = moment.visit
+        actions = wiped(moment)
+        keeping(moment)
+        new = AgentPolicy(agent, 12, 0)
+        nothing = np.zeros_like(moment.prev_action)
+        new(moment._replace(prev_action=nothing, prev_reward=nothing.astype(np.float32), first=np.ones(12, np.bool_)))
+        alike = [(part == other).all(1).numpy() for part, other in zip(wiped._policy._memory, new._memory, strict=True)]
+        np.testing.assert_array_equal(np.all(alike, axis=0), begins)
+        still = [(part == other).all(1).numpy() for part, other in zip(keeping._memory, new._memory, strict=True)]
+        np.testing.assert_array_equal(np.all(still, axis=0), moment.first)
+        begun += begins.sum()
+        environment.step(actions)
+        environment.renew()
+    assert begun > 60
+
+
 def test_metrics_against_hand_computation() -> None:
     latency = np.array([[30, 10, 20], [10, 20, 360]], np.int32)
     found = np.array([[True, True, True], [True, True, False]])
@@ -92,8 +137,44 @@ def test_a_recorded_episode_can_be_replayed() -> None:
 
 
 def test_the_table_has_every_rival() -> None:
-    rows = report.compare({"agent": (Rotating, 16, 16)}, CONFIG, MAZES, visits=2)
+    rows = report.compare({"agent": Player(Rotating, 16, 16)}, CONFIG, MAZES, visits=2)
     head, lines = report.table(rows)
     assert [line[0] for line in lines] == ["agent", "random walk", "explorer (first visit)", "oracle"]
     assert all(len(line) == len(head) for line in lines)
     assert report.markdown((head, lines)).count("\n") == len(lines) + 2
+
+
+def test_controls_take_away_memory_goal_and_landmarks() -> None:
+    """What each player is told in the same mazes, all else being equal."""
+    told: list[list[TimeStep]] = []
+
+    class Witness(Rotating):
+        def __init__(self, batch: int, seed: int) -> None:
+            super().__init__(batch, seed)
+            told.append([])
+
+        def __call__(self, moment: TimeStep) -> np.ndarray:
+            told[-1].append(moment)
+            return super().__call__(moment)
+
+    player = Player(Witness, 16, 16)
+    seeds = split_seeds("validation", 0, 1)
+    rows = report.compare({"agent": player, **report.controls("agent", player)}, CONFIG, MAZES._replace(count=1))
+    assert list(rows) == [
+        "agent",
+        "agent, memory wiped after each visit",
+        "agent, goal moved after the first visit",
+        "agent, landmarks removed",
+        "random walk",
+    ]
+    usual, wiped, moved, brick = told
+    assert [sum(moment.first[0] for moment in moments) for moments in told] == [1, evaluation.VISITS, 1, 1]
+    cap = CONFIG.visit_cap
+    assert all(np.array_equal(a.observation, b.observation) for a, b in zip(usual, wiped, strict=True))
+    assert all(np.array_equal(a.observation, b.observation) for a, b in zip(usual[:cap], moved[:cap], strict=True))
+    assert not all(np.array_equal(a.observation, b.observation) for a, b in zip(usual[cap:], moved[cap:], strict=True))
+    layouts = generate_batch(replace(CONFIG, landmarks="none"), seeds)
+    begin = simulator.spawn(CONFIG, layouts, seeds, np.zeros(1, np.int64))
+    np.testing.assert_array_equal(brick[0].observation, renderer.render(layouts, begin, 16, 16))
+    assert rows["agent, goal moved after the first visit"]["latency/oracle"] != rows["agent"]["latency/oracle"]
+    assert rows["agent, landmarks removed"]["latency/oracle"] == rows["agent"]["latency/oracle"]

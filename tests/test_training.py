@@ -306,6 +306,18 @@ def test_a_run_is_listed_and_drawn_beside_another(finished: Path, tmp_path: Path
     assert "(straight) #2" in result.stdout, "two of the same name do not hide each other"
 
 
+def test_controls_are_listed_drawn_and_written(finished: Path, tmp_path: Path, script: Script) -> None:
+    plot, path = tmp_path / "visits.png", tmp_path / "figures.json"
+    result = script("evaluate.py", finished, "--controls", "--mazes", 4, "--visits", 2, "--plot", plot, "--json", path)
+    assert result.returncode == 0, result.stderr
+    figures = json.loads(path.read_text())
+    name, *controls, walk = figures["rows"]
+    taken = ("memory wiped after each visit", "goal moved after the first visit", "landmarks removed")
+    assert controls == [f"{name}, {control}" for control in taken] and walk == "random walk"
+    assert all({"latency/visit_1", "latency/visit_2/high"} <= row.keys() for row in figures["rows"].values())
+    assert result.stdout.count("stacked LSTM") == 4 and plot.read_bytes().startswith(b"\x89PNG")
+
+
 def test_watch_films_a_run(finished: Path, tmp_path: Path, script: Script) -> None:
     path = tmp_path / "film.mp4"
     result = script("watch.py", finished, "--visits", 1, "--height", 240, "--out", path)
