@@ -46,19 +46,19 @@ class AgentPolicy:
     def __init__(self, agent: Agent, batch: int, seed: int, precision: torch.dtype = torch.float32) -> None:
         """Begin with empty memories."""
         self._agent = agent
-        self._memory = agent.initial_state(batch)
+        self.memory = agent.initial_state(batch)
         self._generator = torch.Generator().manual_seed(seed)
         self._precision = precision
 
     def __call__(self, moment: TimeStep) -> np.ndarray:
         """Read one moment and draw actions."""
         with torch.inference_mode(), torch.autocast("cpu", self._precision, enabled=self._precision != torch.float32):
-            output, self._memory = self._agent.unroll(
+            output, self.memory = self._agent.unroll(
                 torch.from_numpy(moment.observation)[None],
                 torch.from_numpy(moment.prev_action)[None],
                 torch.from_numpy(moment.prev_reward)[None],
                 torch.from_numpy(moment.first),
-                self._memory,
+                self.memory,
             )
             return torch.multinomial(output.logits[0].softmax(-1), 1, generator=self._generator).squeeze(-1).numpy()
 
@@ -230,22 +230,25 @@ def _blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.
     return np.zeros((len(poses), 1, 1, 3), np.uint8)
 
 
-def _play(
-    make_policy: MakePolicy,
+def stream(
     config: MazeConfig,
     seeds: np.ndarray,
-    visits: int,
-    height: int,
-    width: int,
-    seed: int,
-    goal_moves: bool,
-    render: Renderer,
-) -> Visits:
-    """Stream mazes through a batch of environments: one that is done takes the next maze of the queue."""
+    *,
+    visits: int = VISITS,
+    height: int = 30,
+    width: int = 40,
+    goal_moves: bool = False,
+    render: Renderer = renderer.render,
+) -> tuple[MazeEnvironment, np.ndarray]:
+    """Queue the mazes of seeds uint64 [N] for a batch of B environments: one whose visits are over takes the next.
+
+    Returns:
+        the environment, and int64 [B]: which maze is in each row, N where none is left. `renew` changes both.
+    """
     count = len(seeds)
     batch = min(_BATCH, count)
     queue: Iterator[int] = iter(range(count))
-    maze = np.zeros(batch, np.int64)  # the maze in each row of the batch; `count` once there is none left
+    maze = np.zeros(batch, np.int64)
 
     def next_seed(row: int, episode: int) -> int:
         maze[row] = next(queue, count)
@@ -262,7 +265,26 @@ def _play(
         goal_moves=goal_moves,
         render=render,
     )
-    policy = make_policy(batch, seed)
+    return environment, maze
+
+
+def _play(
+    make_policy: MakePolicy,
+    config: MazeConfig,
+    seeds: np.ndarray,
+    visits: int,
+    height: int,
+    width: int,
+    seed: int,
+    goal_moves: bool,
+    render: Renderer,
+) -> Visits:
+    """Play on one thread, in batches."""
+    count = len(seeds)
+    environment, maze = stream(
+        config, seeds, visits=visits, height=height, width=width, goal_moves=goal_moves, render=render
+    )
+    policy = make_policy(environment.batch, seed)
     latency = np.zeros((count + 1, visits), np.int32)
     found = np.zeros((count + 1, visits), np.bool_)
     while (maze < count).any():
@@ -334,6 +356,11 @@ def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, goal_mo
     return References(np.stack(oracle, axis=1), paths.explorer_steps(config, first, starts[0], config.visit_cap))
 
 
+def resamples(count: int) -> np.ndarray:
+    """Return the weights of `count` mazes in each bootstrap sample of them, float64 [2000, count]; rows add up to 1."""
+    return np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) / count
+
+
 def metrics(played: Visits, possible: References) -> dict[str, float]:
     """Return the protocol's figures, each with the ends of its interval as `<key>/low` and `<key>/high`.
 
@@ -358,9 +385,8 @@ def metrics(played: Visits, possible: References) -> dict[str, float]:
         "improved": (later < first).astype(float),
     }
     table = np.stack(list(columns.values()), axis=1)
-    count = len(table)
-    draws = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=_RESAMPLES) / count
-    means = dict(zip(columns, np.concatenate([table.mean(0, keepdims=True), draws @ table]).T, strict=True))
+    resampled_means = resamples(len(table)) @ table
+    means = dict(zip(columns, np.concatenate([table.mean(0, keepdims=True), resampled_means]).T, strict=True))
     means["latency/speedup"] = means["latency/first"] / means["latency/later"]
     means["latency/ideal_speedup"] = means["latency/explorer"] / means["latency/oracle"]
     means["latency/later_over_oracle"] = means["latency/later"] / means["latency/oracle"]

@@ -93,9 +93,9 @@ def test_after_each_visit_a_wiped_memory_is_a_new_one() -> None:
         new = AgentPolicy(agent, 12, 0)
         nothing = np.zeros_like(moment.prev_action)
         new(moment._replace(prev_action=nothing, prev_reward=nothing.astype(np.float32), first=np.ones(12, np.bool_)))
-        alike = [(part == other).all(1).numpy() for part, other in zip(wiped._policy._memory, new._memory, strict=True)]
+        alike = [(part == other).all(1).numpy() for part, other in zip(wiped._policy.memory, new.memory, strict=True)]
         np.testing.assert_array_equal(np.all(alike, axis=0), begins)
-        still = [(part == other).all(1).numpy() for part, other in zip(keeping._memory, new._memory, strict=True)]
+        still = [(part == other).all(1).numpy() for part, other in zip(keeping.memory, new.memory, strict=True)]
         np.testing.assert_array_equal(np.all(still, axis=0), moment.first)
         begun += begins.sum()
         environment.step(actions)
