@@ -1,0 +1,53 @@
+"""Probe what a trained agent's memory knows: where the goal is, and where the agent itself is."""
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from nav_meta import probe, report
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.evaluation import MazeSet
+from nav_meta.loading import load_agent
+from nav_meta.options import AgentInMaze
+from nav_meta.records import write_result
+
+
+@dataclass(frozen=True)
+class Options(AgentInMaze):
+    """Probe what a trained agent's memory knows: where the goal is, and where the agent itself is."""
+
+    mazes: int = 300
+    """Validation mazes to fit the probes in, and as many test mazes to test them in."""
+    seed: int = 0
+    """Of the actions drawn, and of the moments."""
+    plot: Path | None = None
+    """Draw the figures here, a PNG file."""
+    json: Path | None = None
+    """Write the figures here."""
+
+
+def main() -> None:
+    """Parse the command line, play, probe, print the table."""
+    options = tyro.cli(Options)
+    if options.mazes < 2 or options.seed < 0:
+        raise UserError("--mazes must be at least 2, and --seed at least 0.")
+    clock = time.perf_counter()
+    loaded = load_agent(options.checkpoint)
+    config = options.maze(loaded.config.maze)
+    fitting, testing = (
+        probe.record(loaded, config, MazeSet(split, 0, options.mazes).seeds, options.seed)
+        for split in ("validation", "test")
+    )
+    figures = probe.figures(fitting, testing)
+    report.show(probe.table(figures), probe.CAPTION)
+    if options.plot:
+        probe.plot(figures, options.plot)
+    if options.json:
+        write_result(options.json, figures, config, clock, loaded.step)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_on_user_error(main))
