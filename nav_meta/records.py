@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ class Record:
         elif (folder / CONFIG).exists() or (folder / METRICS).exists():
             raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
         else:
-            commit = git_commit(Path(__file__).parent)
-            text = json.dumps({"git_commit": commit, "config": _plain_config(config)}, indent=2)
+            text = json.dumps({"git_commit": own_commit(), "config": _plain_config(config)}, indent=2)
             write_atomically(folder / CONFIG, text.encode() + b"\n")
         self._tracker = tracker
         self._path = folder / METRICS
@@ -115,11 +115,17 @@ def write_result(path: Path, figures: Mapping[str, Any], config: object, started
     result = {
         **figures,
         "config": _plain_config(asdict(config)),
-        "git_commit": git_commit(Path(__file__).parent),
+        "git_commit": own_commit(),
         "seconds": time.perf_counter() - started,
         "steps": steps,
     }
     write_atomically(path, json.dumps(result, indent=1).encode())
+
+
+@cache
+def own_commit() -> str | None:
+    """The commit of this code at the first call: what is committed while a run goes on is not what it ran."""
+    return git_commit(Path(__file__).parent)
 
 
 def git_commit(path: Path) -> str | None:
