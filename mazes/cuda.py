@@ -186,7 +186,7 @@ class CudaMazeEnvironment:
         for name, value in (("first_seed", first_seed), ("seed_stride", seed_stride)):
             require_number(name, value, 0, 2**64 - 1, whole=True)
         self._torch = None if SIMULATED else use_device(device)
-        self._device = device
+        self.device = "cpu" if SIMULATED else f"cuda:{device}"
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)
@@ -311,16 +311,16 @@ class CudaMazeEnvironment:
     def _stream(self) -> Any:
         if SIMULATED:
             return 0
-        return cuda.external_stream(self._torch.cuda.current_stream(self._device).cuda_stream)
+        return cuda.external_stream(self._torch.cuda.current_stream(self.device).cuda_stream)
 
     def _zeros(self, shape: int | tuple[int, ...], dtype: type) -> Any:
         if SIMULATED:
             return np.zeros(shape, dtype)
         name = "bool" if dtype is np.bool_ else np.dtype(dtype).name
-        return self._torch.zeros(shape, dtype=getattr(self._torch, name), device=f"cuda:{self._device}")
+        return self._torch.zeros(shape, dtype=getattr(self._torch, name), device=self.device)
 
     def _own(self, array: np.ndarray) -> Any:
-        return array if SIMULATED else self._torch.from_numpy(array).to(f"cuda:{self._device}")
+        return array if SIMULATED else self._torch.from_numpy(array).to(self.device)
 
     def _view(self, array: Any) -> Any:
         """Return what kernels take for a tensor."""

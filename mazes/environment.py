@@ -76,6 +76,7 @@ class MazeEnvironment:
     still sees the state an episode ended in. An episode is over after `episode_steps` steps, or after `visits` visits.
     """
 
+    device = "cpu"
     actions = len(simulator.ACTIONS)
     hint_size = 3 + actions
     """Length of `Hints.target`: the goal ahead, to the right, and its distance, in units of `HINT_SCALE` metres; then

@@ -11,6 +11,7 @@ Axes: T time, B batch, F features. One way in: `Agent.unroll` acts (T = 1), lear
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -122,7 +123,9 @@ class LSTM(nn.LSTM):
     def unroll(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Read x [T, B, inputs] from the state h, c float32 [B, units]; return outputs [T, B, units], new state."""
         if len(x) > 1:
-            output, (h, c) = self(x, (h[None], c[None]))
+            # On CUDA, autocast makes an LSTM float16 whatever type is asked for, in which small gradients vanish.
+            with torch.autocast("cuda", enabled=False) if x.is_cuda else nullcontext():
+                output, (h, c) = self(x.float() if x.is_cuda else x, (h[None], c[None]))
             return output, h[0].float(), c[0].float()
         gates = functional.linear(x[0], self.weight_ih_l0, self.bias_ih_l0)
         gates += functional.linear(h, self.weight_hh_l0, self.bias_hh_l0)
@@ -168,10 +171,15 @@ class Agent(nn.Module):
             if len(weight):
                 nn.init.orthogonal_(weight, gain)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and what `unroll` reads must be."""
+        return self.heads.weight.device
+
     def initial_state(self, batch: int) -> State:
         """Return empty memories."""
         sizes = [lstm.hidden_size for lstm in (self.lstm1, self.lstm2) if lstm is not None for _ in "hc"]
-        return tuple(torch.zeros(batch, size, device=self.heads.weight.device) for size in sizes)
+        return tuple(torch.zeros(batch, size, device=self.device) for size in sizes)
 
     def unroll(
         self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor | None, state: State

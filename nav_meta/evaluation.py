@@ -52,15 +52,14 @@ class AgentPolicy:
 
     def __call__(self, moment: TimeStep) -> np.ndarray:
         """Read one moment and draw actions."""
-        with torch.inference_mode(), torch.autocast("cpu", self._precision, enabled=self._precision != torch.float32):
+        device, precision = self._agent.device, self._precision
+        observation, prev_action, prev_reward, first = (torch.from_numpy(part).to(device) for part in moment[:4])
+        with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
             output, self.memory = self._agent.unroll(
-                torch.from_numpy(moment.observation)[None],
-                torch.from_numpy(moment.prev_action)[None],
-                torch.from_numpy(moment.prev_reward)[None],
-                torch.from_numpy(moment.first),
-                self.memory,
+                observation[None], prev_action[None], prev_reward[None], first, self.memory
             )
-            return torch.multinomial(output.logits[0].softmax(-1), 1, generator=self._generator).squeeze(-1).numpy()
+            policy = output.logits[0].softmax(-1).cpu()
+            return torch.multinomial(policy, 1, generator=self._generator).squeeze(-1).numpy()
 
 
 class Forgetful:

@@ -40,8 +40,8 @@ class Learner:
         Args:
             config: how to learn.
             agent: which net.
-            make_task: number of a worker -> its environments, as many for each. With several workers it must pickle:
-                they are in processes of their own.
+            make_task: number of a worker -> its environments, as many for each. Their device is where all is computed.
+                With several workers it must pickle: they are in processes of their own.
             workers: how many, one for each processor, dealt evenly to the ranks.
             total_steps: environment steps over which the schedules run.
             seed: of the weights, of the actions, and of the order of sequences.
@@ -56,12 +56,12 @@ class Learner:
         self.config = config
         self.total_steps = total_steps
         self.step = 0
-        self.precision = precision_of(config)
         task = make_task(lowest)
+        self.precision = precision_of(config, task.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.agent = Agent(agent, task.observation_shape, task.actions, task.hint_size)
-        self.agent.to(memory_format=torch.channels_last)
+        self.agent.to(task.device, memory_format=torch.channels_last)
         self.batch = task.batch
         self.workers = workers
         self._crew = Crew(
@@ -121,8 +121,8 @@ class Learner:
         metrics["loss/explained_variance"] = float(1 - advantages.var() / max((advantages + values).var(), 1e-8))
         metrics["loss/learning_rate"] = learning_rate
         metrics["return"] = float(np.mean([tally.reward for tally in tallies])) * config.episode
-        visits = np.concatenate([tally.visits for tally in tallies])
-        metrics["train/visits"] = len(visits) / environments / config.rollout * config.episode
+        visits = sum(tally.visits for tally in tallies)
+        metrics["train/visits"] = visits / environments / config.rollout * config.episode
         seconds = time.perf_counter() - clock
         world = float(np.mean([tally.seconds_world for tally in tallies]))
         metrics["time/steps_per_second"] = config.rollout * environments / seconds
@@ -132,17 +132,21 @@ class Learner:
         return metrics
 
     def state(self) -> dict[str, Any]:
-        """Return everything that an exact continuation needs, as tensors, numbers, lists and dicts."""
+        """Return everything that an exact continuation needs, as tensors on the CPU, numbers, lists and dicts."""
+        optimizer = self.optimizer.state_dict()
         return {
             "step": self.step,
-            "agent": self.agent.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "agent": _each(Tensor.cpu, self.agent.state_dict()),
+            "optimizer": {
+                **optimizer,
+                "state": {number: _each(Tensor.cpu, own) for number, own in optimizer["state"].items()},
+            },
             "order": self._order.get_state(),
             "workers": [{**own, "task": _each(pack_array, own["task"])} for own in self._crew.call("state")],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `state` was taken."""
+        """Continue where `state` was taken, exactly on a device of the same type."""
         self.step = state["step"]
         self.agent.load_state_dict(state["agent"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -67,7 +67,7 @@ def policy_loss(
     ratio = log_ratio.exp()
     kl = (ratio.detach() - 1 - log_ratio.detach()).mean()
     if clip is None:
-        return PolicyLoss(-(log_prob * advantages).mean(), entropy, kl, torch.zeros(()))
+        return PolicyLoss(-(log_prob * advantages).mean(), entropy, kl, entropy.new_zeros(()))
     loss = -torch.minimum(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages).mean()
     return PolicyLoss(loss, entropy, kl, ((ratio.detach() - 1).abs() > clip).float().mean())
 

@@ -1,8 +1,8 @@
 """A worker owns some environments and the agent's memory of them: it acts T steps at a time, then finds gradients."""
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,8 +48,8 @@ class Tally(NamedTuple):
 
     reward: float
     """Mean task reward of a step, without bonus."""
-    visits: np.ndarray
-    """int64 [N, 2]: number (from 0) and latency of each visit that ended."""
+    visits: int
+    """Visits that ended."""
     seconds_world: float
 
 
@@ -63,6 +63,30 @@ class Collected(NamedTuple):
     tally: Tally
 
 
+class _Tape(NamedTuple):
+    """Where a rollout is written, the same memory for every rollout: tensors, or the arrays of a CPU's tensors."""
+
+    observation: Any
+    """[T + 1, B, ...], as all of a `TimeStep` and of `Hints`."""
+    prev_action: Any
+    prev_reward: Any
+    first: Any
+    discount: Any
+    bonus: Any
+    target: Any
+    known: Any
+    value: Any
+    """float32 [T + 1, B]."""
+    noise: Any
+    """float32 [T, B, actions]: added to the logits before the largest is chosen."""
+    logits: Any
+    """float32 [T, B, actions]."""
+    action: Any
+    """int64 [T, B]."""
+    ended: Any
+    """bool [T, B]: did a visit end with the action?"""
+
+
 class Worker:
     """One processor's share of the environments."""
 
@@ -72,7 +96,7 @@ class Worker:
         """Begin with empty memory.
 
         Args:
-            agent: whose weights are read at every call, and never written.
+            agent: whose weights are read at every call, and never written; on the task's device.
             task: environments.
             config: how to learn.
             seed: of the actions drawn.
@@ -83,93 +107,87 @@ class Worker:
         self.task = task
         self.config = config
         self.shared = shared
-        self.precision = precision_of(config)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.device = torch.device(task.device)
+        self.precision = precision_of(config, self.device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.memory = agent.initial_state(task.batch)
+        self._before = agent.initial_state(task.batch)
+        self._tape = _make_tape(task, config.rollout, self.device)
+        self._seconds_world = 0.0
 
     def collect(self) -> Collected:
         """Act for a rollout's steps in all environments, and keep it until the next."""
         config = self.config
-        self.rollout, tally = rollout, _ = self.act(config.rollout)
+        self.rollout, tally = rollout, _ = self.act()
         self.advantages = losses.generalised_advantages(
             rollout.reward, rollout.value, rollout.discount, config.gamma, config.lambda_
         )
-        return Collected(self.advantages.numpy(), rollout.value[:-1].numpy(), tally)
+        return Collected(self.advantages.cpu().numpy(), rollout.value[:-1].cpu().numpy(), tally)
 
-    def act(self, steps: int) -> tuple[Rollout, Tally]:
-        """Act for T = `steps` steps in all environments."""
-        task, batch, precision = self.task, self.task.batch, self.precision
-        task.renew()
-        picture = len(task.observation_shape) == 3
-        observation = np.empty((steps + 1, batch, *task.observation_shape), np.uint8 if picture else np.float32)
-        prev_action = np.empty((steps + 1, batch), np.int64)
-        prev_reward = np.empty((steps + 1, batch), np.float32)
-        discount = np.empty((steps + 1, batch), np.float32)
-        bonus = np.empty((steps + 1, batch), np.float32)
-        target = np.empty((steps + 1, batch, task.hint_size), np.float32)
-        known = np.empty((steps + 1, batch), np.bool_)
-        action = torch.empty(steps, batch, dtype=torch.int64)
-        logits = torch.empty(steps, batch, task.actions)
-        value = torch.empty(steps + 1, batch)
+    def act(self) -> tuple[Rollout, Tally]:
+        """Act for a rollout's T steps in all environments; the next call writes over what this one returns."""
+        tape, told = self._tape, _arrays(self._tape)
+        _copy(self._before, self.memory)
+        self._seconds_world = 0.0
+        self.task.renew()
         # The index of the largest of logits + Gumbel noise is distributed as softmax(logits) says.
-        noise = -torch.empty_like(logits).exponential_(generator=self.generator).log_()
-        # The agent reads the arrays as the task fills them: tensors of the same memory.
-        seen, did, got = (torch.from_numpy(array) for array in (observation, prev_action, prev_reward))
-        visits = []
-        seconds_world = 0.0
-        before = memory = self.memory
-        begins = None
+        tape.noise.exponential_(generator=self.generator).log_().neg_()
+        self._play()
+        assert not tape.first[1:-1].any(), "an episode may begin with a rollout only: LSTMs run fused over it"
+        rollout = Rollout(
+            observation=tape.observation[:-1],
+            prev_action=tape.prev_action[:-1],
+            prev_reward=tape.prev_reward[:-1],
+            first=tape.first[0],
+            state=self._before,
+            action=tape.action,
+            log_prob=torch.log_softmax(tape.logits, -1).gather(-1, tape.action[..., None]).squeeze(-1),
+            value=tape.value,
+            reward=tape.prev_reward[1:] + tape.bonus[1:],
+            discount=tape.discount[1:],
+            target=tape.target[:-1],
+            known=tape.known[:-1],
+        )
+        return rollout, Tally(told.prev_reward[1:].mean().item(), int(told.ended.sum()), self._seconds_world)
 
+    def _play(self) -> None:
+        """Write a rollout to the tape and move the memory on: work in the same places every time, nothing read back."""
+        task, tape, told, precision = self.task, self._tape, _arrays(self._tape), self.precision
+        steps = len(tape.action)
+        memory = self._before
         # One autocast for the whole rollout: it keeps the weights it has cast.
-        with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
+        with torch.no_grad(), torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
             for t in range(steps + 1):
                 clock = time.perf_counter()
-                moment = task.time_step(out=observation[t])
+                moment = task.time_step(out=told.observation[t])
                 hints = task.hints()
-                seconds_world += time.perf_counter() - clock
-                prev_action[t] = moment.prev_action
-                prev_reward[t] = moment.prev_reward
-                discount[t] = moment.discount
-                bonus[t], target[t], known[t] = hints
-                if t == 0:
-                    begins = torch.from_numpy(moment.first)
-                else:
-                    assert t == steps or not moment.first.any(), (
-                        "an episode may begin with a rollout only: LSTMs run fused over it"
-                    )
+                self._seconds_world += time.perf_counter() - clock
+                told.prev_action[t] = moment.prev_action
+                told.prev_reward[t] = moment.prev_reward
+                told.first[t] = moment.first
+                told.discount[t] = moment.discount
+                told.bonus[t], told.target[t], told.known[t] = hints
                 now = slice(t, t + 1)
                 output, next_memory = self.agent.unroll(
-                    seen[now], did[now], got[now], begins if t == 0 else None, memory
+                    tape.observation[now],
+                    tape.prev_action[now],
+                    tape.prev_reward[now],
+                    tape.first[0] if t == 0 else None,
+                    memory,
                 )
-                value[t] = output.value[0]
+                tape.value[t] = output.value[0]
                 if t == steps:
                     # The moment after the last action is here for its value only, and is read again when the next
                     # rollout begins.
                     break
                 memory = next_memory
-                logits[t] = output.logits[0]
-                torch.argmax(logits[t] + noise[t], -1, out=action[t])
+                tape.logits[t] = output.logits[0]
+                torch.argmax(tape.logits[t] + tape.noise[t], -1, out=tape.action[t])
                 clock = time.perf_counter()
-                task.step(action[t].numpy())
-                seconds_world += time.perf_counter() - clock
-                visits.append(np.stack([task.ended.visit, task.ended.latency], 1))
-        self.memory = memory
-        rollout = Rollout(
-            observation=seen[:-1],
-            prev_action=did[:-1],
-            prev_reward=got[:-1],
-            first=begins,
-            state=before,
-            action=action,
-            log_prob=torch.log_softmax(logits, -1).gather(-1, action[..., None]).squeeze(-1),
-            value=value,
-            reward=torch.from_numpy(prev_reward[1:] + bonus[1:]),
-            discount=torch.from_numpy(discount[1:]),
-            target=torch.from_numpy(target[:-1]),
-            known=torch.from_numpy(known[:-1]),
-        )
-        tally = Tally(prev_reward[1:].mean().item(), np.concatenate(visits), seconds_world)
-        return rollout, tally
+                task.step(told.action[t])
+                self._seconds_world += time.perf_counter() - clock
+                told.ended[t] = task.ended.ended
+        _copy(self.memory, memory)
 
     def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> dict[str, float]:
         """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.
@@ -184,8 +202,8 @@ class Worker:
             the loss and its parts.
         """
         config, rollout, agent = self.config, self.rollout, self.agent
-        rows = torch.from_numpy(chosen)
-        with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
+        rows = torch.from_numpy(chosen).to(self.device)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll(
                 rollout.observation.index_select(1, rows),  # 20 times as fast as [:, rows]
                 rollout.prev_action[:, rows],
@@ -205,7 +223,7 @@ class Worker:
         hint = (
             losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
             if output.hint.numel()
-            else torch.zeros(())
+            else value.new_zeros(())
         )
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
         agent.zero_grad()
@@ -221,24 +239,61 @@ class Worker:
             "kl": policy.kl,
             "clipped": policy.clipped,
         }
-        return {key: part.item() for key, part in parts.items()}
+        return dict(zip(parts, torch.stack(list(parts.values())).tolist(), strict=True))  # which waits for a GPU once
 
     def state(self) -> dict:
         """Return all that `restore` needs."""
         return {
             "task": self.task.state(),
-            "memory": list(self.memory),
+            "memory": [part.to("cpu", copy=True) for part in self.memory],
             "generator": self.generator.get_state(),
         }
 
     def restore(self, state: dict) -> None:
-        """Continue exactly where `state` was taken."""
+        """Continue where `state` was taken, exactly on a device of the same type."""
         self.task.restore(state["task"])
-        self.memory = tuple(state["memory"])
-        self.generator.set_state(state["generator"])
+        _copy(self.memory, state["memory"])
+        # A CPU's generator draws other numbers than a GPU's, and cannot go on with them: it begins its own.
+        if len(state["generator"]) == len(self.generator.get_state()):
+            self.generator.set_state(state["generator"])
 
 
-def precision_of(config: LearnerConfig) -> torch.dtype:
+def _make_tape(task: Task, steps: int, device: torch.device) -> _Tape:
+    def empty(length: int, dtype: torch.dtype, *shape: int) -> Tensor:
+        return torch.empty((length, task.batch, *shape), dtype=dtype, device=device)
+
+    picture = len(task.observation_shape) == 3
+    return _Tape(
+        observation=empty(steps + 1, torch.uint8 if picture else torch.float32, *task.observation_shape),
+        prev_action=empty(steps + 1, torch.int64),
+        prev_reward=empty(steps + 1, torch.float32),
+        first=empty(steps + 1, torch.bool),
+        discount=empty(steps + 1, torch.float32),
+        bonus=empty(steps + 1, torch.float32),
+        target=empty(steps + 1, torch.float32, task.hint_size),
+        known=empty(steps + 1, torch.bool),
+        value=empty(steps + 1, torch.float32),
+        noise=empty(steps, torch.float32, task.actions),
+        logits=empty(steps, torch.float32, task.actions),
+        action=empty(steps, torch.int64),
+        ended=empty(steps, torch.bool),
+    )
+
+
+def _arrays(tape: _Tape) -> _Tape:
+    """Return what a task reads and writes: arrays of the same memory on a CPU, the tensors themselves elsewhere."""
+    return tape if tape.action.is_cuda else _Tape(*(tensor.numpy() for tensor in tape))
+
+
+def _copy(to: Iterable[Tensor], source: Iterable[Tensor]) -> None:
+    for target, part in zip(to, source, strict=True):
+        target.copy_(part)
+
+
+def precision_of(config: LearnerConfig, device: torch.device | str = "cpu") -> torch.dtype:
     """Return what to compute in: by default bfloat16 where the processor multiplies in it natively."""
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if torch.device(device).type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if (native if config.bf16 is None else config.bf16) else torch.float32

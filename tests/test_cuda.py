@@ -11,12 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mazes import cuda
 from mazes.cuda import CudaMazeEnvironment
 from mazes.environment import MazeEnvironment
 from mazes.layout import MazeConfig
 from mazes.seeds import split_seeds
+from models.agent import Agent, AgentConfig
+from nav_meta.config import LearnerConfig
+from nav_meta.learner import Learner
+from nav_meta.worker import Worker
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = {
@@ -37,8 +42,6 @@ def device(array: np.ndarray):
     """Return an array as what `CudaMazeEnvironment.step` takes."""
     if cuda.SIMULATED:
         return array
-    import torch
-
     return torch.from_numpy(array).cuda()
 
 
@@ -157,6 +160,43 @@ def test_states_move_between_the_paths():
         here.restore(MazeEnvironment(config, 2, shaping=0.1, **options).state())
 
 
+@pytest.mark.skipif(not cuda.SIMULATED, reason="a GPU draws other actions from the same seed")
+def test_a_worker_acts_alike():
+    """Resets, respawns, caps and hints included; pictures differ by a grey level, and the values by little."""
+    config = LearnerConfig(environments=4, rollout=6, episode=12, minibatches=2, bf16=False)
+    mazes = {"height": 16, "width": 16, "episode_steps": 12, "visit_cap": 5, "phases": np.arange(4) % 2 * 6}
+    here, there = pair(MazeConfig(rows=2, columns=2), 4, shaping=0.5, **mazes)
+    agent = Agent(AgentConfig(features=16, reward_units=8, units=16), (16, 16, 3), here.actions, here.hint_size)
+    workers = [Worker(agent, task, config, 0) for task in (here, there)]
+    for _ in range(2):
+        (ours, told), (theirs, expected) = (worker.act() for worker in workers)
+        assert told._replace(seconds_world=0) == expected._replace(seconds_world=0) and told.visits > 0
+        difference = ours.observation.int() - theirs.observation.int()
+        assert difference.abs().max() <= 1 and (difference != 0).float().mean() < 0.01
+        for name in ("prev_action", "prev_reward", "first", "action", "discount", "known"):
+            assert torch.equal(getattr(ours, name), getattr(theirs, name)), name
+        for name, tolerance in (("value", 1e-3), ("log_prob", 1e-4), ("reward", 0.05), ("target", 0.1)):
+            torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=tolerance)
+        assert ours.known.any() and ours.first.any()
+
+
+def test_a_learner_learns():
+    config = LearnerConfig(environments=4, rollout=4, episode=8, minibatches=2)
+    agent = AgentConfig(features=16, reward_units=8, units=16)
+
+    def make_task(worker):
+        maze = MazeConfig(rows=2, columns=2)
+        return CudaMazeEnvironment(maze, 4, height=16, width=16, episode_steps=8, shaping=0.1)
+
+    learner = Learner(config, agent, make_task, 1, 1000, 0)
+    before = learner.state()["agent"]["heads.weight"].clone()
+    metrics = learner.update()
+    assert np.isfinite(list(metrics.values())).all() and learner.step == 16
+    after = learner.state()
+    assert not torch.equal(after["agent"]["heads.weight"], before)
+    assert {part.device.type for part in after["optimizer"]["state"][0].values()} == {"cpu"}
+
+
 def test_seeds_can_be_chosen():
     first = int(split_seeds("validation", 5, 1)[0])
     here = CudaMazeEnvironment(MazeConfig(), 2, height=4, width=4, episode_steps=1, first_seed=first, seed_stride=1000)
@@ -203,8 +243,6 @@ def test_kernels_compile_for_a_gpu():
 @pytest.mark.cuda
 def test_a_graph_replays_steps():
     """A captured step, with the picture, does what queued ones do."""
-    import torch
-
     here, there = pair(MazeConfig(), 64, height=30, width=40, visit_cap=20, episode_steps=40, shaping=0.1)
     actions = torch.zeros(64, dtype=torch.int64, device="cuda")
     frames = torch.zeros((64, 30, 40, 3), dtype=torch.uint8, device="cuda")

@@ -11,9 +11,12 @@ class Task(Protocol):
     """A batch of B environments; `mazes.environment.MazeEnvironment` tells the whole contract.
 
     `step` never begins an episode, `renew` does for all that are over, and the learner calls it between rollouts only:
-    the length of an episode is a whole number of rollouts.
+    the length of an episode is a whole number of rollouts. A task on a CUDA device takes and returns tensors of that
+    device where arrays are spoken of here, but in `state` and `restore`; nothing else waits for the device.
     """
 
+    device: str
+    """cpu, or cuda:0 and so on."""
     batch: int
     actions: int
     hint_size: int

@@ -15,6 +15,7 @@ class EpisodicTask(ABC):
     Wang et al. (2016), a trial of Duan et al. (2016).
     """
 
+    device = "cpu"
     hint_size = 0
     variables: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays [B, ...] in which the task keeps its state."""
