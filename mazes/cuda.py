@@ -355,7 +355,9 @@ def use_device(device: int) -> Any:
     import torch  # the mazes on a CPU do without it
 
     if not torch.cuda.is_available():
-        raise RuntimeError("torch finds no CUDA device; mazes.environment.MazeEnvironment runs on the CPU")
+        raise RuntimeError("torch finds no CUDA device: choose the CPU (MazeEnvironment; --device cpu)")
+    if SIMULATED:
+        raise RuntimeError("NUMBA_ENABLE_CUDASIM=1 asks for numba's simulator: unset it to use the CUDA device")
     if not cuda.is_available():
         raise RuntimeError("numba finds no CUDA: pip install -e '.[cuda]'")
     require_number("device", device, 0, torch.cuda.device_count() - 1, whole=True)

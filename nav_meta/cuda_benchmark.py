@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from mazes.layout import MazeConfig
+from nav_meta.graphs import Replayed
 
 BATCHES = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """Mazes at once."""
@@ -41,8 +42,6 @@ def measure(maze: MazeConfig, height: int, width: int, batches: Iterable[int] = 
     """
     from mazes import cuda  # numba looks for CUDA then
 
-    if cuda.SIMULATED:
-        raise RuntimeError("the environment has NUMBA_ENABLE_CUDASIM=1, numba's simulator: nothing to measure")
     cuda.use_device(torch.cuda.current_device() if torch.cuda.is_available() else 0)
     memory = written()
     return [_measure(maze, height, width, batch, memory) for batch in batches]
@@ -69,7 +68,8 @@ def _measure(maze: MazeConfig, height: int, width: int, batch: int, memory: floa
     def episode(rollout: Callable[[], None]) -> float:
         return _seconds(lambda: [(rollout(), world.renew()) for _ in range(renewals)])
 
-    as_graph, queued, drawing = episode(_capture(play).replay), episode(play), episode(_capture(draw).replay)
+    device = torch.device(world.device)
+    as_graph, queued, drawing = episode(Replayed(play, device)), episode(play), episode(Replayed(draw, device))
     rate = _EPISODE * batch / as_graph
     return CudaSpeed(batch, rate, _EPISODE * batch / queued, drawing / as_graph, rate * height * width * 3 / memory)
 
@@ -99,20 +99,6 @@ def table(rows: Iterable[CudaSpeed]) -> tuple[list[str], list[list[str]]]:
         ]
         for row in rows
     ]
-
-
-def _capture(work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """Return a graph of what is queued, which is queued once beforehand to compile it."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        work()
-    torch.cuda.current_stream().wait_stream(stream)
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        work()
-    return graph
 
 
 def _seconds(work: Callable[[], object]) -> float:

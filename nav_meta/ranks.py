@@ -45,6 +45,11 @@ def number() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
+def local_number() -> int:
+    """Return this rank's number among those of its machine, from 0: that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def lead() -> bool:
     """Is this the rank that evaluates, records, saves and talks?"""
     return number() == 0

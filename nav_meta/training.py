@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -11,9 +12,10 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mazes import renderer
@@ -29,6 +31,7 @@ from nav_meta.learner import Learner
 from nav_meta.loading import config_from_dict, load_agent
 from nav_meta.progress import Progress
 from nav_meta.records import Record, read_config, read_metrics
+from nav_meta.tasks import Task
 from nav_meta.tracking import Tracker
 
 KEEP_CHECKPOINTS = 3
@@ -37,24 +40,63 @@ _MAZES_PER_SEED = 1 << 40
 """Training mazes are used once each; runs of different seeds draw from different ranges."""
 
 
-def make_task(config: RunConfig, worker: int) -> MazeEnvironment:
-    """Return a worker's mazes, staggered by whole rollouts so that episodes end at different updates."""
+def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
+    """Return a worker's mazes, the same on every device, cpu or cuda.
+
+    They are staggered by whole rollouts so that episodes end at different updates.
+    """
     learner = config.learner
     batch = learner.environments // config.workers
+    first, stride = config.seed * _MAZES_PER_SEED + worker * batch, learner.environments
+    options: dict[str, Any] = {
+        "height": config.height,
+        "width": config.width,
+        "episode_steps": learner.episode,
+        "phases": np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
+        "shaping": learner.shaping,
+    }
+    if device == "cpu":
 
-    def maze_seed(row: int, episode: int) -> int:
-        index = config.seed * _MAZES_PER_SEED + episode * learner.environments + worker * batch + row
-        return int(split_seeds("train", index, 1)[0])
+        def maze_seed(row: int, episode: int) -> int:
+            return int(split_seeds("train", first + episode * stride + row, 1)[0])
 
-    return MazeEnvironment(
-        config.maze, batch, height=config.height, width=config.width, seeds=maze_seed, shaping=learner.shaping,
-        episode_steps=learner.episode, phases=np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
-    )  # fmt: skip
+        return MazeEnvironment(config.maze, batch, seeds=maze_seed, **options)
+    from mazes.cuda import CudaMazeEnvironment  # numba looks for CUDA then
+
+    first_seed = int(split_seeds("train", first, 1)[0])
+    number = ranks.local_number()
+    return CudaMazeEnvironment(config.maze, batch, first_seed=first_seed, seed_stride=stride, device=number, **options)
 
 
-def make_learner(config: RunConfig) -> Learner:
-    """Return what trains the run's agent."""
-    return Learner(config.learner, config.agent, partial(make_task, config), config.workers, config.steps, config.seed)
+def make_learner(config: RunConfig, device: str = "cpu") -> Learner:
+    """Return what trains the run's agent on a device, cpu or cuda."""
+    make = partial(make_task, config, device=device)
+    return Learner(config.learner, config.agent, make, config.workers, config.steps, config.seed)
+
+
+def prepare_device(config: RunConfig, device: str) -> None:
+    """Make sure that the run can be computed there, cpu or cuda, and that it can be repeated bit for bit.
+
+    Raises:
+        UserError: this process finds no GPU of its own, or the run asks for what a GPU does not do.
+    """
+    if device == "cpu":
+        return
+    from mazes import cuda
+
+    try:
+        cuda.use_device(ranks.local_number())
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"{error}.") from error
+    if config.workers != ranks.count():
+        raise UserError(
+            f"workers ({config.workers}) must be as many as GPUs, one for each rank: --workers {ranks.count()}."
+        )
+    if config.maze.domain_rand:
+        raise UserError("maze.domain-rand must be False on a GPU.")
+    # Otherwise cuDNN and cuBLAS choose among ways of adding up that differ in the last bits from run to run.
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 class Stop:
@@ -94,14 +136,21 @@ def resumed_config(folder: Path) -> RunConfig:
 
 
 def train(
-    config: RunConfig, folder: Path, *, resume: bool = False, wandb: str = "auto", compare: tuple[Path, ...] = ()
+    config: RunConfig,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    resume: bool = False,
+    wandb: str = "auto",
+    compare: tuple[Path, ...] = (),
 ) -> dict[str, float] | None:
     """Train, and evaluate before, during and after.
 
     Args:
         config: the run.
         folder: where its record, checkpoints, plots and videos go.
-        resume: continue the run in `folder` bit for bit from its newest good checkpoint.
+        device: cpu, or cuda: one GPU for each rank.
+        resume: continue the run in `folder` from its newest good checkpoint, bit for bit on a device of the same type.
         wandb: auto, online, offline or off.
         compare: runs or checkpoints to list in the table too, such as a feed-forward control.
 
@@ -109,15 +158,17 @@ def train(
         The final figures on test mazes, or None when the run was stopped before its end, and in all ranks but the lead.
 
     Raises:
-        UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
+        UserError: when there is no such device, there is nothing to resume, the configuration differs, the disk is
+            full, or training diverged.
     """
+    prepare_device(config, device)
     others = [load_agent(path) for path in compare] if ranks.lead() else []  # a wrong path is told now, not at the end
     weights = _weights_to_start(config) if config.start and not resume else None
     tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
-    learner = make_learner(config)
+    learner = make_learner(config, device)
     if weights:
         learner.agent.load_state_dict(weights)
-    command = f"python scripts/train_nav.py --resume {folder}"
+    command = f"python scripts/train_nav.py --resume {folder}" + (" --device cuda" if device == "cuda" else "")
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
     if finished and ranks.lead():

@@ -11,6 +11,7 @@ from torch import Tensor
 from models.agent import Agent, State
 from nav_meta import losses
 from nav_meta.config import LearnerConfig
+from nav_meta.graphs import Replayed
 from nav_meta.tasks import Task
 
 
@@ -51,6 +52,7 @@ class Tally(NamedTuple):
     visits: int
     """Visits that ended."""
     seconds_world: float
+    """NaN on a CUDA device, where one graph holds the world and the agent."""
 
 
 class Collected(NamedTuple):
@@ -114,6 +116,7 @@ class Worker:
         self._before = agent.initial_state(task.batch)
         self._tape = _make_tape(task, config.rollout, self.device)
         self._seconds_world = 0.0
+        self._run = Replayed(self._play, self.device)
 
     def collect(self) -> Collected:
         """Act for a rollout's steps in all environments, and keep it until the next."""
@@ -132,7 +135,7 @@ class Worker:
         self.task.renew()
         # The index of the largest of logits + Gumbel noise is distributed as softmax(logits) says.
         tape.noise.exponential_(generator=self.generator).log_().neg_()
-        self._play()
+        self._run()
         assert not tape.first[1:-1].any(), "an episode may begin with a rollout only: LSTMs run fused over it"
         rollout = Rollout(
             observation=tape.observation[:-1],
@@ -148,7 +151,8 @@ class Worker:
             target=tape.target[:-1],
             known=tape.known[:-1],
         )
-        return rollout, Tally(told.prev_reward[1:].mean().item(), int(told.ended.sum()), self._seconds_world)
+        seconds_world = float("nan") if self.device.type == "cuda" else self._seconds_world
+        return rollout, Tally(told.prev_reward[1:].mean().item(), int(told.ended.sum()), seconds_world)
 
     def _play(self) -> None:
         """Write a rollout to the tape and move the memory on: work in the same places every time, nothing read back."""

@@ -28,8 +28,8 @@ class Options:
     """Folder of the run; by default runs/PRESET-TIME."""
     resume: Path | None = None
     """Continue the run in this folder, bit for bit; its options are those it was started with."""
-    device: Literal["cpu"] = "cpu"
-    """Where to compute."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where to compute; cuda: the mazes too, one worker and one GPU for each rank that torchrun starts."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     """Weights & Biases: auto is online with a key and offline without."""
     compare: tuple[Path, ...] = ()
@@ -54,7 +54,10 @@ def main() -> None:
     resume = options.resume is not None or (ranks.restarted() and (folder / CONFIG).exists())
     clock = time.perf_counter()
     with ranks.join():
-        figures = train(options.config, folder, resume=resume, wandb=options.wandb, compare=options.compare)
+        figures = train(
+            options.config, folder,
+            device=options.device, resume=resume, wandb=options.wandb, compare=options.compare,
+        )  # fmt: skip
     if options.json and figures is not None:
         write_result(options.json, figures, options.config, clock, options.config.steps)
 

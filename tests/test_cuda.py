@@ -19,8 +19,9 @@ from mazes.environment import MazeEnvironment
 from mazes.layout import MazeConfig
 from mazes.seeds import split_seeds
 from models.agent import Agent, AgentConfig
-from nav_meta.config import LearnerConfig
+from nav_meta.config import LearnerConfig, RunConfig
 from nav_meta.learner import Learner
+from nav_meta.training import make_learner, make_task, prepare_device
 from nav_meta.worker import Worker
 
 ROOT = Path(__file__).parents[1]
@@ -180,6 +181,22 @@ def test_a_worker_acts_alike():
         assert ours.known.any() and ours.first.any()
 
 
+def test_training_draws_the_same_mazes():
+    learner = LearnerConfig(environments=4, rollout=2, episode=4, minibatches=1)
+    config = RunConfig(MazeConfig(rows=2, columns=2), learner=learner, height=16, width=16, seed=3, workers=2)
+    tasks = [make_task(config, 1, where) for where in ("cuda", "cpu")]
+    assert isinstance(tasks[0], CudaMazeEnvironment)
+    for _ in range(3):
+        here, there = (task.state() for task in tasks)
+        for name in ("seeds", "episode", "episode_step"):
+            np.testing.assert_array_equal(here[name], there[name])
+        for task, actions in zip(tasks, (device(np.zeros(2, np.int64)), np.zeros(2, np.int64)), strict=True):
+            task.step(actions)
+            task.step(actions)
+            task.renew()
+    assert here["episode"].tolist() == [1, 1]
+
+
 def test_a_learner_learns():
     config = LearnerConfig(environments=4, rollout=4, episode=8, minibatches=2)
     agent = AgentConfig(features=16, reward_units=8, units=16)
@@ -272,3 +289,80 @@ def test_a_graph_replays_steps():
         there.renew()
         np.testing.assert_allclose(host(here.poses), there.poses, rtol=0, atol=1e-12)
     assert np.abs(host(frames).astype(int) - there.time_step().observation).max() <= 1
+
+
+GPU_RUN = RunConfig(
+    MazeConfig(rows=2, columns=2),
+    AgentConfig(features=16, reward_units=8, units=16),
+    LearnerConfig(environments=32, rollout=8, episode=16, minibatches=2),
+    steps=32 * 8 * 20,
+    height=16,
+    width=16,
+    workers=1,
+)
+
+
+@pytest.mark.cuda
+def test_a_captured_rollout_is_the_queued_one():
+    """Bit for bit, and with the weights as they are at each replay, not as they were at the capture."""
+    prepare_device(GPU_RUN, "cuda")
+    tasks = [make_task(GPU_RUN, 0, "cuda") for _ in range(2)]
+    agent = Agent(GPU_RUN.agent, (16, 16, 3), tasks[0].actions, tasks[0].hint_size).to(tasks[0].device)
+    captured, queued = (Worker(agent, task, GPU_RUN.learner, 0) for task in tasks)
+    queued._run = queued._play
+    for _ in range(5):
+        (ours, told), (theirs, expected) = captured.act(), queued.act()
+        for name, one, other in zip(ours._fields, ours, theirs, strict=True):
+            for a, b in zip(one, other, strict=True):  # parts of the memory, or moments
+                assert torch.equal(a, b), name
+        assert told._replace(seconds_world=0) == expected._replace(seconds_world=0)
+        with torch.no_grad():
+            for parameter in agent.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+@pytest.mark.cuda
+def test_a_restored_learner_goes_on_bit_for_bit_on_a_gpu():
+    """The one replays its graph where the other, resumed, queues its first rollout."""
+    prepare_device(GPU_RUN, "cuda")
+    straight, resumed = make_learner(GPU_RUN, "cuda"), make_learner(GPU_RUN, "cuda")
+    for _ in range(4):
+        straight.update()
+    resumed.restore(straight.state())
+    for _ in range(4):
+        one, two = straight.update(), resumed.update()
+        assert {k: v for k, v in one.items() if "time/" not in k} == {k: v for k, v in two.items() if "time/" not in k}
+    for first, second in zip(straight.agent.parameters(), resumed.agent.parameters(), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.cuda
+def test_a_run_moves_between_the_devices():
+    there = make_learner(GPU_RUN)
+    there.update()
+    here = make_learner(GPU_RUN, "cuda")
+    here.restore(there.state())
+    here.update()
+    there.restore(here.state())
+    assert np.isfinite(there.update()["loss/loss"]) and there.step == 3 * 32 * 8
+
+
+@pytest.mark.cuda
+def test_a_run_on_a_gpu_from_its_beginning_to_its_table(tmp_path):
+    folder = tmp_path / "run"
+    options = (
+        "--maze.rows 2 --maze.columns 2 --height 16 --width 16 --workers 1 --evaluate-every 2048 --evaluation-mazes 2 "
+        "--final-mazes 4 --checkpoint-every 512 --learner.environments 8 --learner.rollout 32 --learner.episode 64 "
+        "--learner.minibatches 2 --agent.features 16 --agent.reward-units 8 --agent.units 16 --wandb off"
+    )
+    command = [sys.executable, str(ROOT / "scripts" / "train_nav.py"), *options.split(), "--device", "cuda"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(
+        [*command, "--steps", "4096", "--out", str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "oracle" in result.stdout and (folder / "checkpoints" / "step_000000004096.pt").exists()

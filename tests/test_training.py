@@ -220,6 +220,14 @@ def test_workers_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said_before_anything_is_written(tmp_path: Path, script: Script) -> None:
+    result = script("train_nav.py", *TINY, "--device", "cuda", "--out", tmp_path / "run")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith("error: torch finds no CUDA device") and result.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_wandb_offline_leaves_a_run_and_does_not_touch_stdout(
     tmp_path: Path, broken_packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
