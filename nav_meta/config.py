@@ -142,6 +142,22 @@ _IMAZE = RunConfig(
     evaluate_every=1_000_000,
 )
 
+
+def _gpu(side: int, episode: int, steps: int) -> RunConfig:
+    """Return a run for one GPU, in random mazes of side x side rooms: 16 times the default's batch for each step.
+
+    None of these has been run on a GPU yet: environments, steps and minibatches are reasoned, not measured.
+    """
+    return RunConfig(
+        maze=MazeConfig(rows=side, columns=side),
+        learner=LearnerConfig(environments=8192, episode=episode, minibatches=32),
+        steps=steps,
+        workers=1,
+        evaluate_every=steps // 10,
+        checkpoint_every=steps // 40,
+    )
+
+
 PRESETS: dict[str, RunConfig] = {
     "default": RunConfig(),
     "sparse": RunConfig(learner=LearnerConfig(hint=0.0, shaping=0.0)),
@@ -149,5 +165,8 @@ PRESETS: dict[str, RunConfig] = {
     "quick": replace(
         _IMAZE, steps=400_000, evaluate_every=200_000, evaluation_mazes=32, final_mazes=100, checkpoint_every=200_000
     ),
+    "gpu-3x3": _gpu(3, episode=256, steps=400_000_000),
+    "gpu-5x5": _gpu(5, episode=512, steps=1_000_000_000),
+    "gpu-7x7": _gpu(7, episode=1024, steps=2_000_000_000),
 }
 """Presets by name; options on the command line change single values of one."""
