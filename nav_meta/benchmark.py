@@ -17,9 +17,9 @@ from rich.progress import track
 from mazes import reference
 from mazes.environment import MazeEnvironment
 from mazes.layout import MazeConfig
-from nav_meta import rivals
+from nav_meta import cuda_benchmark, rivals
 from nav_meta.config import RunConfig
-from nav_meta.training import make_learner
+from nav_meta.training import make_learner, make_task, prepare_device
 
 SIDES = (3, 5, 7, 15)
 """Rooms along a side of the mazes of `speeds`."""
@@ -181,18 +181,28 @@ def speed_table(rows: Iterable[Speed]) -> tuple[list[str], list[list[str]]]:
     return ["world", "rooms", "picture", "batch", "threads or processes", "steps/s", "times MiniWorld"], lines
 
 
-def training(config: RunConfig, updates: int = 8) -> dict[str, float]:
+def training(config: RunConfig, device: str = "cpu", updates: int = 8) -> dict[str, float]:
     """Measure training end to end: `train/steps_per_second` and the shares of acting, world and learning.
 
-    Medians over `updates`.
+    Medians over `updates`. On a CUDA device, whose rollouts cannot be taken apart, the world is measured alone.
+
+    Raises:
+        UserError: there is no such device.
     """
-    learner = make_learner(config)
-    learner.update()  # compiles kernels and warms caches
+    prepare_device(config, device)
+    learner = make_learner(config, device)
+    for _ in range(2):
+        learner.update()  # the first compiles kernels and warms caches, the second captures a GPU's graph
     rows = [learner.update() for _ in range(updates)]
     figures = {
         f"train/{key}": median(row[f"time/{key}"] for row in rows)
         for key in ("steps_per_second", "act", "world", "learn")
     }
+    if device == "cuda":
+        steps = config.learner.rollout
+        seconds = cuda_benchmark.rollout_seconds(make_task(config, 0, device), steps)
+        world = seconds * figures["train/steps_per_second"] / (steps * config.learner.environments)
+        figures |= {"train/world": world, "train/act": 1 - figures["train/learn"] - world}
     return figures
 
 

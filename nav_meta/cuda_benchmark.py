@@ -8,6 +8,7 @@ import torch
 
 from mazes.layout import MazeConfig
 from nav_meta.graphs import Replayed
+from nav_meta.tasks import Task
 
 BATCHES = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
 """Mazes at once."""
@@ -72,6 +73,22 @@ def _measure(maze: MazeConfig, height: int, width: int, batch: int, memory: floa
     as_graph, queued, drawing = episode(Replayed(play, device)), episode(play), episode(Replayed(draw, device))
     rate = _EPISODE * batch / as_graph
     return CudaSpeed(batch, rate, _EPISODE * batch / queued, drawing / as_graph, rate * height * width * 3 / memory)
+
+
+def rollout_seconds(world: Task, steps: int) -> float:
+    """Return how long so many steps of a learner's world alone take as a graph: motion, pictures, hints, new mazes."""
+    actions = torch.randint(world.actions, (steps, world.batch), device=world.device)
+    frames = torch.empty((world.batch, *world.observation_shape), dtype=torch.uint8, device=world.device)
+
+    def play() -> None:
+        for step in actions:
+            world.step(step)
+            world.time_step(frames)
+            world.hints()
+
+    replayed = Replayed(play, torch.device(world.device))
+    replayed()
+    return _seconds(lambda: (replayed(), world.renew()))
 
 
 def written() -> float:

@@ -45,7 +45,8 @@ class Options:
     sheet: Path | None = None
     """Where to put a picture of the worst frames and some others: ours, MiniWorld's, difference x 8 (parity)."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """What to measure; cuda: 1,024 to 65,536 mazes on a GPU (world), in pictures whose sides are those above."""
+    """What to measure; cuda: 1,024 to 65,536 mazes on a GPU (world), in pictures whose sides are those above, or the
+    preset gpu-3x3 (train)."""
     json: Path | None = None
     """Write the figures here."""
 
@@ -60,13 +61,14 @@ def main() -> None:
     if min(options.batch, options.threads, options.pairs, options.motion) < 1:
         raise UserError("--batch, --threads, --pairs and --motion must be at least 1.")
     try:
-        config = replace(PRESETS["default"], maze=options.maze, height=height, width=width, workers=options.threads)
+        config = replace(PRESETS["default"], workers=options.threads) if options.device == "cpu" else PRESETS["gpu-3x3"]
+        config = replace(config, maze=options.maze, height=height, width=width)
     except ValueError as error:
         raise UserError(f"{error}.") from error
-    if options.device == "cuda" and options.what != "world":
-        raise UserError(f"--device cuda measures the world alone, not {options.what}.")
+    if options.device == "cuda" and options.what == "parity":
+        raise UserError("--device cuda measures world and train, not parity.")
     clock = time.perf_counter()
-    if options.device == "cuda":
+    if options.device == "cuda" and options.what == "world":
         try:
             rows = cuda_benchmark.measure(config.maze, height, width)
         except RuntimeError as error:
@@ -82,7 +84,7 @@ def main() -> None:
             if options.plot:
                 plots.plot_speeds(rows, options.plot)
     elif options.what == "train":
-        figures = benchmark.training(config)
+        figures = benchmark.training(config, options.device)
     else:
         domain_rand = options.maze.domain_rand
         figures = parity.measure(options.pairs, height, width, sheet=options.sheet, domain_rand=domain_rand)

@@ -50,12 +50,12 @@ def test_world_beside_miniworld(script):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize("what", ["world", "train"])
+@pytest.mark.parametrize("what", ["world", "train", "parity"])
 def test_no_gpu_is_said_so(script, what):
     result = script("benchmark.py", what, "--device", "cuda")
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and len(result.stderr.splitlines()) == 1
-    assert ("CUDA" if what == "world" else "not train") in result.stderr
+    assert ("not parity" if what == "parity" else "torch finds no CUDA device") in result.stderr
 
 
 def test_figures_of_a_gpu():
