@@ -37,9 +37,9 @@ class AgentConfig:
     """Units of LSTM-1 (Mirowski et al. 2016)."""
     units: int = 256
     """Units of LSTM-2 (Mirowski et al. 2016); also the width of the layer that replaces it when there is no memory."""
-    forget_bias: float = 0.0
-    """Bias of the forget gates at the beginning: higher ones keep memories longer from the start (Jozefowicz et al.
-    2015)."""
+    span: int = 0
+    """Steps over which memories last at the beginning: up to this many, different for each unit (Tallec and Ollivier
+    2018); 0: about two for all."""
     see_reward: bool = True
     """Is the agent told the previous reward? Without it meta-learning fails: a control."""
     see_action: bool = True
@@ -53,7 +53,7 @@ class AgentConfig:
         """
         if self.memory not in MEMORIES:
             raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, not {self.memory!r}")
-        for name, least in (("features", 0), ("reward_units", 1), ("units", 1)):
+        for name, least in (("features", 0), ("reward_units", 1), ("units", 1), ("span", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
@@ -166,7 +166,7 @@ class Agent(nn.Module):
         self.outputs = (actions, 1, hint_size)
         self.heads = nn.Linear(config.units, sum(self.outputs))  # policy, value, auxiliary head: one product
         for module in self.modules():
-            _initialise(module, config.forget_bias)
+            _initialise(module, config.span)
         for weight, gain in zip(self.heads.weight.data.split(self.outputs), (0.01, 1.0, 2**0.5), strict=True):
             if len(weight):
                 nn.init.orthogonal_(weight, gain)
@@ -230,8 +230,12 @@ def _tanh(x: Tensor) -> Tensor:
     return torch.sigmoid(2 * x).mul_(2).sub_(1)
 
 
-def _initialise(module: nn.Module, forget_bias: float) -> None:
-    """Orthogonal weights and zero biases, as is usual for PPO (Huang et al. 2022, "The 37 implementation details")."""
+def _initialise(module: nn.Module, span: int) -> None:
+    """Orthogonal weights and zero biases, as is usual for PPO (Huang et al. 2022, "The 37 implementation details").
+
+    With a span, an LSTM's gates begin as in Tallec and Ollivier (2018, equation 16): a unit that forgets 1 part in t at
+    each step also takes in 1 part in t.
+    """
     if isinstance(module, nn.Linear | nn.Conv2d):
         nn.init.orthogonal_(module.weight, 2**0.5)
         nn.init.zeros_(module.bias)
@@ -242,5 +246,7 @@ def _initialise(module: nn.Module, forget_bias: float) -> None:
             else:
                 for gate in parameter.data.chunk(4):
                     nn.init.orthogonal_(gate)
-        _, forget, _, _ = module.bias_ih_l0.data.chunk(4)
-        forget.fill_(forget_bias)
+        if span:
+            take_in, forget, _, _ = module.bias_ih_l0.data.chunk(4)
+            forget.uniform_(1, max(span - 1, 1)).log_()
+            take_in.copy_(-forget)

@@ -94,11 +94,15 @@ def test_controls_are_not_told(config: AgentConfig, part: str) -> None:
     assert not torch.equal(one.logits, two.logits)
 
 
-def test_forget_gates_begin_as_told() -> None:
-    agent = make(AgentConfig(features=24, reward_units=8, units=16, forget_bias=2))
+def test_memories_last_as_long_as_told() -> None:
+    agent = make(AgentConfig(features=24, reward_units=64, units=64, span=100))
     for lstm in (agent.lstm1, agent.lstm2):
-        total = lstm.bias_ih_l0 + lstm.bias_hh_l0  # input, forget, cell and output gate
-        assert [gate.unique().tolist() for gate in total.chunk(4)] == [[0], [2], [0], [0]]
+        take_in, forget, cell, output = (lstm.bias_ih_l0 + lstm.bias_hh_l0).chunk(4)
+        steps = 1 + forget.exp()  # a unit keeps 1 - 1 / steps of itself at each step
+        assert steps.min() >= 2 and steps.max() <= 100 and steps.max() > 80
+        assert torch.equal(take_in, -forget) and not cell.any() and not output.any()
+    without = make(AgentConfig(features=24, reward_units=64, units=64))
+    assert not without.lstm2.bias_ih_l0.any() and not without.lstm2.bias_hh_l0.any()
 
 
 def test_vectors_can_be_read_without_an_encoder() -> None:

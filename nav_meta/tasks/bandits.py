@@ -16,7 +16,7 @@ class Bandit(EpisodicTask):
     """k arms that pay 1 with a probability each, which stays for the whole episode; seen is the trial's number."""
 
     variables: ClassVar[tuple[str, ...]] = ("means",)
-    knows_regret = True
+    knows_means = True
 
     def __init__(
         self,

@@ -19,8 +19,10 @@ class EpisodicTask(ABC):
     hint_size = 0
     variables: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays [B, ...] in which the task keeps its state."""
-    knows_regret: ClassVar[bool] = False
-    """Can the task tell what actions are expected to cost? Then it has `regrets`."""
+    knows_means: ClassVar[bool] = False
+    """Can the task tell what actions pay on average? Then it has `means` and `regrets`."""
+    means: np.ndarray
+    """float64 [B, actions], or [B, S, actions] where there are S states: what each action pays on average."""
 
     def __init__(
         self,
@@ -65,18 +67,18 @@ class EpisodicTask(ABC):
         Args:
             shaping: what it is paid. 0: the reward; 1: minus the action's regret, which for each draw is the same on
                 average over episodes, up to a constant, without the noise; between: a mixture of the two.
-            hint: is what the auxiliary head should say the regret of each action?
+            hint: should the auxiliary head tell what each action pays on average, in every state where there are some?
 
         Raises:
-            ValueError: names the option and its range, or the task does not know its regrets.
+            ValueError: names the option and its range, or the task does not know its means.
         """
         if not 0 <= shaping <= 1:
             raise ValueError(f"shaping must be between 0 and 1, not {shaping}")
         for name, value in (("shaping", shaping), ("hint", hint)):
-            if value and not self.knows_regret:
-                raise ValueError(f"{name} must be 0: {type(self).__name__} does not know its regrets")
+            if value and not self.knows_means:
+                raise ValueError(f"{name} must be 0: {type(self).__name__} does not know what actions pay on average")
         self._shaping = shaping
-        self.hint_size = self.actions if hint else 0
+        self.hint_size = self.means[0].size if hint else 0
 
     def renew(self) -> np.ndarray:
         """Begin a new episode wherever one is over; return bool [B]: where."""
@@ -115,8 +117,8 @@ class EpisodicTask(ABC):
         )
 
     def hints(self) -> Hints:
-        """Return what `help_learner` asks for: the bonus that turns the last reward into it, and the regrets."""
-        target = self.regrets() if self.hint_size else np.zeros((self.batch, 0))
+        """Return what `help_learner` asks for: the bonus that turns the last reward into it, and the means."""
+        target = self.means.reshape(self.batch, -1) if self.hint_size else np.zeros((self.batch, 0))
         return Hints(self._bonus.copy(), target.astype(np.float32), np.full(self.batch, self.hint_size > 0))
 
     def state(self) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ class TabularMDP(EpisodicTask):
     """
 
     variables: ClassVar[tuple[str, ...]] = ("means", "transitions", "place", "place_before")
-    knows_regret = True
+    knows_means = True
 
     def __init__(
         self,
