@@ -76,8 +76,17 @@ class BanditExperiment(Experiment):
                 learner = vector_learner(self.pulls, gamma=0.97, environments=2048, learning_rate=3e-3, shaping=1.0)
                 return Training(agent, learner, 10_000_000 if self.count <= 10 else 20_000_000, minutes=2.5)
             # So much to explore that a policy which is certain too early stays poor.
-            learner = vector_learner(self.pulls, gamma=0.99, minibatches=16, entropy=0.1, shaping=1.0)
-            return Training(agent, learner, 30_000_000, minutes=8.0)
+            agent = replace(agent, span=self.pulls)
+            learner = vector_learner(
+                self.pulls,
+                gamma=0.99,
+                environments=512,
+                minibatches=64,
+                entropy=0.1,
+                shaping=1.0,
+                hint=1.0,
+            )
+            return Training(agent, learner, 16_000_000 if self.count <= 10 else 24_000_000, minutes=8.0)
         if self.arms == "independent":
             # What one arm is worth is not known from the other: exploring pays late.
             return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.97, minibatches=16), 50_000_000, 5.0)
