@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+import torch
 from rich.console import Console
 from rich.progress import track
+from torch.utils.flop_counter import FlopCounterMode
 
 from mazes import reference
 from mazes.environment import MazeEnvironment
 from mazes.layout import MazeConfig
-from nav_meta import cuda_benchmark, rivals
+from nav_meta import cuda_benchmark, ranks, rivals
 from nav_meta.config import RunConfig
+from nav_meta.learner import Learner
 from nav_meta.training import make_learner, make_task, prepare_device
 
 SIDES = (3, 5, 7, 15)
@@ -37,6 +40,8 @@ _SHORT_SECONDS = 0.4
 _STEPS = 4096
 """Environment steps of a thread between two looks at the clock, at least eight of each environment."""
 _RESETS = 512
+_EXCHANGES = 50
+"""Of which the first fifth warm up."""
 
 
 class Speed(NamedTuple):
@@ -184,7 +189,13 @@ def speed_table(rows: Iterable[Speed]) -> tuple[list[str], list[list[str]]]:
 def training(config: RunConfig, device: str = "cpu", updates: int = 8) -> dict[str, float]:
     """Measure training end to end: `train/steps_per_second` and the shares of acting, world and learning.
 
-    Medians over `updates`. On a CUDA device, whose rollouts cannot be taken apart, the world is measured alone.
+    Medians over `updates`. On a CUDA device, whose rollouts cannot be taken apart, the world is measured alone. Several
+    ranks must all call it, and their exchange is measured too: see `_exchange`.
+
+    train/megaflop_per_step: multiplications and additions of a step in products and convolutions, acting and learning.
+    train/picture_kilobytes_per_step: the least that its picture moves through memory: see `_work`.
+    train/of_compute, train/of_memory: of a CUDA device, these over what it was measured to do at best. What both leave
+        is time in which it waits: for Python, for the next kernel, for the step before in an LSTM.
 
     Raises:
         UserError: there is no such device.
@@ -198,12 +209,86 @@ def training(config: RunConfig, device: str = "cpu", updates: int = 8) -> dict[s
         f"train/{key}": median(row[f"time/{key}"] for row in rows)
         for key in ("steps_per_second", "act", "world", "learn")
     }
+    flop, moved = _work(learner, config)
+    figures |= {"train/megaflop_per_step": flop / 1e6, "train/picture_kilobytes_per_step": moved / 1e3}
     if device == "cuda":
+        rate = figures["train/steps_per_second"] / ranks.count()
+        figures["train/of_compute"] = flop * rate / cuda_benchmark.multiplied(learner.precision)
+        figures["train/of_memory"] = moved * rate / cuda_benchmark.written()
         steps = config.learner.rollout
         seconds = cuda_benchmark.rollout_seconds(make_task(config, 0, device), steps)
-        world = seconds * figures["train/steps_per_second"] / (steps * config.learner.environments)
+        world = seconds * rate / (steps * learner.batch)
         figures |= {"train/world": world, "train/act": 1 - figures["train/learn"] - world}
+    if ranks.count() > 1:
+        seconds = config.learner.rollout * config.learner.environments / figures["train/steps_per_second"]
+        figures |= _exchange(learner, seconds)
     return figures
+
+
+def _work(learner: Learner, config: RunConfig) -> tuple[float, float]:
+    """Return FLOP in products and convolutions, and bytes of pictures moved, of an environment step.
+
+    A picture is drawn, read to act, and in each pass copied and read; read means also written and read in `precision`,
+    twice when the gradient is found.
+    """
+    agent, passes = learner.agent, config.learner.passes
+    picture = (1, 1, config.height, config.width, 3)
+    nothing = torch.zeros(1, 1, dtype=torch.int64, device=agent.device)
+    pixels = torch.zeros(picture, dtype=torch.uint8, device=agent.device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        agent.unroll(pixels, nothing, nothing.float(), None, agent.initial_state(1))  # one step: LSTMs are products
+    acted = 1 + 1 / config.learner.rollout  # the moment after the last action is looked at too
+    size = learner.precision.itemsize
+    moved = 1 + acted * (1 + 2 * size) + passes * (2 + 1 + 3 * size)
+    return counter.get_total_flops() * (acted + 3 * passes), pixels.numel() * moved
+
+
+def _exchange(learner: Learner, seconds: float) -> dict[str, float]:
+    """Measure what ranks say to each other in an update, and what the model makes of it.
+
+    The time of an update is that of a rank alone with its share of the environments, and for each optimizer step that
+    of a sum of the gradients, latency + 2 (n - 1) / n * bytes / bandwidth with n ranks, and of a gathering of losses.
+
+    Args:
+        learner: of this rank.
+        seconds: what an update takes.
+
+    Returns:
+        train/gradient_megabytes: what is summed in a step.
+        train/sum_milliseconds, train/gather_milliseconds: of a step.
+        train/latency_milliseconds: a sum of one number.
+        train/bandwidth_megabytes_per_second: as of the model.
+        train/exchange: share of an update's time.
+    """
+    gradients = [torch.zeros_like(parameter) for parameter in learner.agent.parameters()]
+    number = gradients[0].new_zeros(1)
+    losses = dict.fromkeys("abcdefg", 0.0)
+    count, size = ranks.count(), sum(part.nbytes for part in gradients)
+    whole, latency = _exchange_seconds(lambda: ranks.add(gradients)), _exchange_seconds(lambda: ranks.add([number]))
+    gather = _exchange_seconds(lambda: ranks.gather([losses]))
+    steps = learner.config.passes * learner.config.minibatches
+    return {
+        "train/gradient_megabytes": size / 1e6,
+        "train/sum_milliseconds": 1e3 * whole,
+        "train/gather_milliseconds": 1e3 * gather,
+        "train/latency_milliseconds": 1e3 * latency,
+        "train/bandwidth_megabytes_per_second": 2 * (count - 1) / count * size / 1e6 / max(whole - latency, 1e-9),
+        "train/exchange": steps * (whole + gather) / seconds,
+    }
+
+
+def _exchange_seconds(work: Callable[[], object]) -> float:
+    """Return the median time of what all ranks do together."""
+
+    def once() -> float:
+        ranks.gather([None])  # all begin together
+        clock = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter() - clock
+
+    return median([once() for _ in range(_EXCHANGES)][_EXCHANGES // 5 :])
 
 
 def _player(maze: MazeConfig, height: int, width: int, episode: int, batch: int, threads: int) -> rivals.Play:

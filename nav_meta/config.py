@@ -110,7 +110,8 @@ class RunConfig:
     seed: int = 0
     """Of weights, mazes and actions."""
     workers: int = field(default_factory=processors)
-    """Processes, each with its share of the environments; gradients are averaged."""
+    """Processes, each with its share of the environments; gradients are averaged. A run may be resumed with another
+    number of them, but not bit for bit then."""
     evaluate_every: int = 3_000_000
     """Steps between two evaluations on validation mazes."""
     evaluation_mazes: int = 128

@@ -19,6 +19,8 @@ _STEPS = 32
 _EPISODE = 512
 _COPIED = 1 << 30
 """Bytes written to measure the memory."""
+_SIDE = 8192
+"""Of the matrices that are multiplied to measure the processors."""
 
 
 class CudaSpeed(NamedTuple):
@@ -95,6 +97,12 @@ def written() -> float:
     """Return how many bytes a second the device writes to its memory, measured."""
     memory = torch.empty(_COPIED, dtype=torch.uint8, device="cuda")
     return 16 * _COPIED / _seconds(lambda: [memory.fill_(1) for _ in range(16)])
+
+
+def multiplied(precision: torch.dtype) -> float:
+    """Return how many multiplications and additions a second the device does in a large product, measured."""
+    factors = [torch.randn(_SIDE, _SIDE, device="cuda", dtype=precision) for _ in range(2)]
+    return 16 * 2 * _SIDE**3 / _seconds(lambda: [torch.mm(*factors) for _ in range(16)])
 
 
 def figures(rows: list[CudaSpeed]) -> dict[str, float]:

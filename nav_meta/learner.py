@@ -16,7 +16,7 @@ from nav_meta.config import LearnerConfig
 from nav_meta.crew import Crew
 from nav_meta.errors import UserError
 from nav_meta.tasks import Task
-from nav_meta.worker import Collected, Worker, precision_of
+from nav_meta.worker import Collected, Moments, Worker, precision_of
 
 
 class Diverged(UserError):
@@ -89,9 +89,9 @@ class Learner:
         clock = time.perf_counter()
         collected: list[Collected] = self._crew.call("collect")
         collect_seconds = time.perf_counter() - clock
-        advantages = np.concatenate([own.advantage for own in collected], 1)
-        values = np.concatenate([own.value for own in collected], 1)
-        mean, deviation = float(advantages.mean()), float(advantages.std(ddof=1))
+        advantage = _together([own.advantage for own in collected])
+        discounted = _together([own.discounted for own in collected])
+        mean, deviation = advantage.mean, advantage.variance**0.5
 
         done = self.step / self.total_steps
         learning_rate = config.learning_rate + done * (config.final_learning_rate - config.learning_rate)
@@ -118,7 +118,7 @@ class Learner:
 
         tallies = [own.tally for own in collected]
         metrics = {f"loss/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
-        metrics["loss/explained_variance"] = float(1 - advantages.var() / max((advantages + values).var(), 1e-8))
+        metrics["loss/explained_variance"] = 1 - advantage.variance / max(discounted.variance, 1e-8)
         metrics["loss/learning_rate"] = learning_rate
         metrics["return"] = float(np.mean([tally.reward for tally in tallies])) * config.episode
         visits = sum(tally.visits for tally in tallies)
@@ -146,12 +146,19 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue where `state` was taken, exactly on a device of the same type."""
+        """Continue where `state` was taken, exactly on a device of the same type and with as many workers.
+
+        It does not matter how many ranks these were or are dealt to.
+
+        Raises:
+            UserError: there were another number of workers, and the task's environments cannot be dealt anew.
+        """
         self.step = state["step"]
         self.agent.load_state_dict(state["agent"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._order.set_state(state["order"])
-        self._crew.call("restore", [{**own, "task": _each(unpack_array, own["task"])} for own in state["workers"]])
+        workers = _deal(state["workers"], self.workers, self.batch)
+        self._crew.call("restore", [{**own, "task": _each(unpack_array, own["task"])} for own in workers])
 
     def _make_step(self, loss: float) -> float:
         """Average the workers' gradients, clip, and move the weights; return the norm before clipping."""
@@ -170,6 +177,34 @@ def _make_worker(
     agent: Agent, make_task: Callable[[int], Task], config: LearnerConfig, seed: int, number: int, shared: list[Tensor]
 ) -> Worker:
     return Worker(agent, make_task(number), config, seed * 1000 + number, shared)
+
+
+def _together(parts: list[Moments]) -> Moments:
+    """Return the moments of all numbers, of which each part has as many."""
+    means = [part.mean for part in parts]
+    return Moments(float(np.mean(means)), float(np.mean([part.variance for part in parts]) + np.var(means)))
+
+
+def _deal(states: list[dict[str, Any]], workers: int, batch: int) -> list[dict[str, Any]]:
+    """Deal the environments of saved workers to another number of them, `batch` to each, which draw actions anew."""
+    if len(states) == workers:
+        return states
+    rows = batch * workers // len(states)
+    if any(len(array) != rows for own in states for array in own["task"].values()):
+        raise UserError(
+            f"this run has {len(states)} workers, whose environments draw from one generator each and cannot be dealt "
+            f"anew: --workers {len(states)}."
+        )
+    tasks = {name: torch.cat([own["task"][name] for own in states]).split(batch) for name in states[0]["task"]}
+    memory = [torch.cat(parts).split(batch) for parts in zip(*(own["memory"] for own in states), strict=True)]
+    return [
+        {
+            "task": {name: parts[number] for name, parts in tasks.items()},
+            "memory": [parts[number] for parts in memory],
+            "generator": torch.empty(0, dtype=torch.uint8),
+        }
+        for number in range(workers)
+    ]
 
 
 def _each(function: Callable, values: dict[str, Any]) -> dict[str, Any]:

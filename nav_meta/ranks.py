@@ -16,8 +16,12 @@ from nav_meta.errors import UserError
 
 
 @contextlib.contextmanager
-def join() -> Iterator[None]:
+def join(device: str = "cpu") -> Iterator[None]:
     """Be one of the ranks that `torchrun` has started, if it has.
+
+    Args:
+        device: cpu, or cuda: then tensors on a rank's GPU, which it must have chosen, go from GPU to GPU by NCCL.
+            Everything else goes by gloo.
 
     Raises:
         UserError: inside, when another rank has died.
@@ -28,7 +32,9 @@ def join() -> Iterator[None]:
     store, rank, size = next(distributed.rendezvous("env://"))
     # A restarted job may find the store of the one that died, and in it addresses where nobody listens any more.
     attempt = distributed.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-    distributed.init_process_group("gloo", store=attempt, rank=rank, world_size=size)
+    # Without a GPU NCCL cannot even be set up; whoever asks for one is told so where it is chosen.
+    backend = "cpu:gloo,cuda:nccl" if device == "cuda" and torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, store=attempt, rank=rank, world_size=size)
     try:
         yield
     finally:
@@ -71,7 +77,7 @@ def gather(values: list[Any]) -> list[Any]:
 
 
 def add(tensors: list[Tensor]) -> None:
-    """Replace each tensor by its sum over the ranks."""
+    """Replace each tensor by its sum over the ranks: those of all ranks have the same shapes, on devices of a type."""
     if count() == 1:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])

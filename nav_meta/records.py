@@ -97,9 +97,12 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def require_same(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise UserError when the run in `folder` was started with another config, or the folder holds none."""
+    """Raise UserError when the run in `folder` was started with another config, or the folder holds none.
+
+    How many workers share the work may change: other machines have other numbers of processors.
+    """
     stored, given = _flat(read_config(folder)), _flat(_plain_config(config))
-    for name in sorted(stored.keys() | given.keys()):
+    for name in sorted((stored.keys() | given.keys()) - {"workers"}):
         if stored.get(name) != given.get(name):
             raise UserError(
                 f"{folder} was started with {name} = {stored.get(name)}, not {given.get(name)}: "

@@ -100,7 +100,10 @@ def prepare_device(config: RunConfig, device: str) -> None:
 
 
 class Stop:
-    """Ctrl-C and SIGTERM ask for a stop after the present update; a second one does not wait."""
+    """Ctrl-C and SIGTERM ask for a stop after the present update; a second Ctrl-C does not wait.
+
+    SIGTERM may come more than once, from SLURM and again from `torchrun`, which passes its own on: all is to be saved.
+    """
 
     def __init__(self) -> None:
         """Nothing is asked for yet."""
@@ -121,9 +124,11 @@ class Stop:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.asked = True
-        print("\nstopping after this update; once more stops at once", file=sys.stderr)
+        print("\nstopping after this update; another Ctrl-C stops at once", file=sys.stderr)
 
 
 def resumed_config(folder: Path) -> RunConfig:
@@ -150,7 +155,8 @@ def train(
         config: the run.
         folder: where its record, checkpoints, plots and videos go.
         device: cpu, or cuda: one GPU for each rank.
-        resume: continue the run in `folder` from its newest good checkpoint, bit for bit on a device of the same type.
+        resume: continue the run in `folder` from its newest good checkpoint, bit for bit on a device of the same type
+            with as many workers.
         wandb: auto, online, offline or off.
         compare: runs or checkpoints to list in the table too, such as a feed-forward control.
 
@@ -206,7 +212,7 @@ def run(
         folder: where record and checkpoints go.
         tracker: what the metrics also go to.
         evaluate: figures for the record; called before the first update and every `evaluate_every` steps.
-        resume: continue bit for bit.
+        resume: continue bit for bit, if there are as many workers.
         command: what continues a run that was stopped.
         label: tells this run's lines of progress from those of others.
 
@@ -240,10 +246,11 @@ def run(
                 record.truncate_after(learner.step)
                 progress.message(f"continuing {folder} from {path.name}")
         else:
-            if lead:
-                progress.message(f"training in {folder} with {config.workers} workers; evaluating the agent before it")
-                record.write(0, evaluate())
-            save()
+            save()  # before anything that takes long: who dies in it is started again from here
+        if lead and learner.step == 0:
+            progress.message(f"training in {folder} with {config.workers} workers; evaluating the agent before it")
+            record.truncate_after(-1)
+            record.write(0, evaluate())
         asked = False
         while learner.step < config.steps and not asked:
             before = learner.step

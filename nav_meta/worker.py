@@ -55,13 +55,20 @@ class Tally(NamedTuple):
     """NaN on a CUDA device, where one graph holds the world and the agent."""
 
 
-class Collected(NamedTuple):
-    """What the learner is told of a rollout; the worker keeps the rest."""
+class Moments(NamedTuple):
+    """Mean and variance of some numbers."""
 
-    advantage: np.ndarray
-    """float32 [T, B], not normalised."""
-    value: np.ndarray
-    """float32 [T, B]."""
+    mean: float
+    variance: float
+
+
+class Collected(NamedTuple):
+    """What the learner is told of a rollout, however large; the worker keeps the rest."""
+
+    advantage: Moments
+    """Not normalised."""
+    discounted: Moments
+    """Of advantage + value, the estimated discounted return."""
     tally: Tally
 
 
@@ -125,7 +132,7 @@ class Worker:
         self.advantages = losses.generalised_advantages(
             rollout.reward, rollout.value, rollout.discount, config.gamma, config.lambda_
         )
-        return Collected(self.advantages.cpu().numpy(), rollout.value[:-1].cpu().numpy(), tally)
+        return Collected(_moments(self.advantages), _moments(self.advantages + rollout.value[:-1]), tally)
 
     def act(self) -> tuple[Rollout, Tally]:
         """Act for a rollout's T steps in all environments; the next call writes over what this one returns."""
@@ -254,10 +261,11 @@ class Worker:
         }
 
     def restore(self, state: dict) -> None:
-        """Continue where `state` was taken, exactly on a device of the same type."""
+        """Continue where `state` was taken, exactly on a device of the same type and with its own generator."""
         self.task.restore(state["task"])
         _copy(self.memory, state["memory"])
-        # A CPU's generator draws other numbers than a GPU's, and cannot go on with them: it begins its own.
+        # A CPU's generator draws other numbers than a GPU's, and cannot go on with them: it begins its own. So does a
+        # worker whose environments were dealt anew, for which none was saved.
         if len(state["generator"]) == len(self.generator.get_state()):
             self.generator.set_state(state["generator"])
 
@@ -287,6 +295,11 @@ def _make_tape(task: Task, steps: int, device: torch.device) -> _Tape:
 def _arrays(tape: _Tape) -> _Tape:
     """Return what a task reads and writes: arrays of the same memory on a CPU, the tensors themselves elsewhere."""
     return tape if tape.action.is_cuda else _Tape(*(tensor.numpy() for tensor in tape))
+
+
+def _moments(numbers: Tensor) -> Moments:
+    variance, mean = torch.var_mean(numbers, correction=0)
+    return Moments(*torch.stack((mean, variance)).tolist())  # which waits for a GPU once
 
 
 def _copy(to: Iterable[Tensor], source: Iterable[Tensor]) -> None:

@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 
 from mazes.layout import MazeConfig
-from nav_meta import benchmark, cuda_benchmark, parity, plots, report
+from nav_meta import benchmark, cuda_benchmark, parity, plots, ranks, report
 from nav_meta.config import PRESETS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.records import write_result
@@ -32,7 +32,9 @@ class Options:
     batch: int = 128
     """Environments of a thread (world)."""
     threads: int = PRESETS["default"].workers
-    """Threads (world); worker processes (train)."""
+    """Threads (world); worker processes, of all ranks that torchrun starts (train)."""
+    environments: int | None = None
+    """Environments of all workers together; by default the preset's, on GPUs as many for each (train)."""
     pairs: int = 2000
     """Pictures compared, of mazes of every kind (parity)."""
     table: bool = False
@@ -46,7 +48,7 @@ class Options:
     """Where to put a picture of the worst frames and some others: ours, MiniWorld's, difference x 8 (parity)."""
     device: Literal["cpu", "cuda"] = "cpu"
     """What to measure; cuda: 1,024 to 65,536 mazes on a GPU (world), in pictures whose sides are those above, or the
-    preset gpu-3x3 (train)."""
+    preset gpu-3x3 on one GPU for each rank (train)."""
     json: Path | None = None
     """Write the figures here."""
 
@@ -54,15 +56,25 @@ class Options:
 def main() -> None:
     """Parse the command line, measure, print the figures."""
     options = tyro.cli(Options)
+    with ranks.join(options.device):
+        _measure(options)
+
+
+def _measure(options: Options) -> None:
     height, width = (
         options.height or (30 if options.what == "train" else 60),
         options.width or (40 if options.what == "train" else 80),
     )
+    if ranks.count() > 1 and options.what != "train":
+        raise UserError(f"{options.what} is measured by one process: start it without torchrun.")
     if min(options.batch, options.threads, options.pairs, options.motion) < 1:
         raise UserError("--batch, --threads, --pairs and --motion must be at least 1.")
     try:
-        config = replace(PRESETS["default"], workers=options.threads) if options.device == "cpu" else PRESETS["gpu-3x3"]
-        config = replace(config, maze=options.maze, height=height, width=width)
+        on_gpu = options.device == "cuda"
+        config, workers = PRESETS["gpu-3x3" if on_gpu else "default"], ranks.count() if on_gpu else options.threads
+        environments = options.environments or config.learner.environments * (workers if on_gpu else 1)
+        learner = replace(config.learner, environments=environments)
+        config = replace(config, maze=options.maze, height=height, width=width, workers=workers, learner=learner)
     except ValueError as error:
         raise UserError(f"{error}.") from error
     if options.device == "cuda" and options.what == "parity":
@@ -85,6 +97,8 @@ def main() -> None:
                 plots.plot_speeds(rows, options.plot)
     elif options.what == "train":
         figures = benchmark.training(config, options.device)
+        if not ranks.lead():
+            return
     else:
         domain_rand = options.maze.domain_rand
         figures = parity.measure(options.pairs, height, width, sheet=options.sheet, domain_rand=domain_rand)

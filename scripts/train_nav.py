@@ -28,7 +28,7 @@ class Options:
     out: Path | None = None
     """Folder of the run; by default runs/PRESET-TIME."""
     resume: Path | None = None
-    """Continue the run in this folder, bit for bit; its options are those it was started with."""
+    """Continue the run in this folder, bit for bit; its options are those it was started with, but for workers."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to compute; cuda: the mazes too, one worker and one GPU for each rank that torchrun starts."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
@@ -54,7 +54,7 @@ def main() -> None:
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     resume = options.resume is not None or (ranks.restarted() and (folder / CONFIG).exists())
     clock = time.perf_counter()
-    with ranks.join():
+    with ranks.join(options.device):
         figures = train(
             options.config, folder,
             device=options.device, resume=resume, wandb=options.wandb, compare=options.compare,

@@ -132,3 +132,7 @@ def test_training_and_its_shares():
     figures = benchmark.training(config, updates=2)
     assert figures["train/steps_per_second"] > 0
     assert figures["train/act"] + figures["train/world"] + figures["train/learn"] == pytest.approx(1, abs=0.2)
+    # Multiplications of one look: two convolutions, the linear layer, two LSTMs, the heads. Looked at nine times in
+    # eight steps, and learnt from twice, which takes three looks each.
+    look = 4 * 4 * 16 * 75 + 32 * 144 + 32 * 16 + 32 * (17 + 8) + 64 * (27 + 16) + 16 * 10
+    assert figures["train/megaflop_per_step"] == pytest.approx(2 * look * (9 / 8 + 6) / 1e6)

@@ -109,13 +109,14 @@ def test_a_second_process_finds_its_own_gradients() -> None:
     before = weights(learner)
     first = Worker(copy.deepcopy(learner.agent), Recall(32, seed=0), CONFIG, 0)
     second = Worker(first.agent, Recall(32, seed=1), CONFIG, 1)
-    collected = [first.collect(), second.collect()]
+    first.collect()
+    second.collect()
     learner.update()
     assert not all(torch.equal(one, two) for one, two in zip(before, weights(learner), strict=True))
-    advantages = np.concatenate([own.advantage for own in collected], 1)
+    advantages = torch.cat([first.advantages, second.advantages], 1)
     expected = []
     for worker in (first, second):
-        worker.gradient(np.arange(32), CONFIG.entropy, float(advantages.mean()), float(advantages.std(ddof=1)))
+        worker.gradient(np.arange(32), CONFIG.entropy, float(advantages.mean()), float(advantages.std(correction=0)))
         expected.append([parameter.grad.clone() for parameter in first.agent.parameters()])
     for parameter in first.agent.parameters():
         parameter.grad = None

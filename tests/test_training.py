@@ -16,7 +16,7 @@ import imageio_ffmpeg
 import pytest
 import torch
 
-from nav_meta import checkpoint, video
+from nav_meta import checkpoint, training, video
 from nav_meta.loading import RELEASED, load_agent
 
 # One worker runs all of these: they share a finished run.
@@ -411,3 +411,82 @@ def test_a_run_is_loaded_from_its_folder_or_a_file(finished: Path) -> None:
     newest = load_agent(finished)
     assert newest.step == STEPS and newest.path == checkpoints(finished)[-1]
     assert load_agent(checkpoints(finished)[0]).step < STEPS
+
+
+SLURM = {
+    # srun's command runs here, without srun's options; scancel's signal reaches all processes of the step, as SLURM's.
+    "srun": 'while [[ $1 == --* ]]; do shift; done; echo $$ > "$STEP"; exec "$@"',
+    "scancel": 'read -r step < "$STEP"; kill -TERM "$step" $(cat "/proc/$step/task/$step/children")',
+    "scontrol": 'if [ "$1" = show ]; then echo 127.0.0.1; else echo "$@" >> "$STEP.requeued"; fi',
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the step's processes in /proc")
+def test_slurm_recipe(finished: Path, tmp_path: Path, script: Script) -> None:
+    """Told of the time limit it saves and requeues itself; the same job then ends as if never stopped, on two ranks.
+
+    So does the saved run in one rank of two workers.
+    """
+    for name, body in SLURM.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    folder = tmp_path / "run"
+    environment = os.environ | {
+        "PATH": f"{tmp_path}:{Path(sys.executable).parent}:{os.environ['PATH']}", "STEP": str(tmp_path / "step"),
+        "SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NUM_NODES": "1", "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_JOB_NODELIST": "here",
+    }  # fmt: skip
+
+    def submit(**more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "scripts/slurm.sh", *TINY, "--out", str(folder)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment | more,
+        )  # fmt: skip
+
+    with submit() as job:
+        try:
+            deadline = time.monotonic() + 600
+            while not any(path.name >= "step_000000001024" for path in checkpoints(folder)):
+                assert job.poll() is None and time.monotonic() < deadline, "the run made no checkpoint"
+                time.sleep(0.01)
+            job.send_signal(signal.SIGUSR1)
+            _, err = job.communicate(timeout=300)
+        finally:
+            job.kill()
+    last = rows(folder)[-1]["step"]
+    assert f"stopped at step {last:,}; go on with" in err and last < STEPS, err
+    assert checkpoints(folder)[-1].name == f"step_{last:012d}.pt", "the last update is saved"
+    assert (tmp_path / "step.requeued").read_text() == f"requeue {os.getpid()}\n"
+    moved = shutil.copytree(folder, tmp_path / "moved")
+
+    with submit(SLURM_RESTART_COUNT="1") as job:
+        out, err = job.communicate(timeout=600)
+    assert job.returncode == 0 and out.count("random walk") == 1, err
+    assert f"continuing {folder} from step_{last:012d}" in err
+    result = script("train_nav.py", "--resume", moved, "--wandb", "off")
+    assert result.returncode == 0, result.stderr
+    assert rows(folder) == rows(moved) == rows(finished)
+
+
+def test_slurm_recipe_without_a_folder() -> None:
+    result = subprocess.run(["bash", str(ROOT / "scripts" / "slurm.sh"), "--seed", "1"], capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.startswith("error: give the run a folder")
+
+
+def test_a_run_that_died_in_its_first_evaluation_is_begun_again(finished: Path, tmp_path: Path, script: Script) -> None:
+    """And evaluated again, although its record had not begun."""
+    folder = tmp_path / "died"
+    arguments = [*TINY, "--steps", 256, "--out", folder]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_validate", lambda learner, config: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            script("train_nav.py", *arguments)
+    assert [path.name for path in checkpoints(folder)] == ["step_000000000000.pt"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+        patch.setattr(training, "_finish", lambda *_: {})
+        result = script("train_nav.py", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert [line["step"] for line in rows(folder)] == [0, 256]
+    assert rows(folder)[0] == rows(finished)[0]
