@@ -72,7 +72,9 @@ def _measure(options: Options) -> None:
     try:
         on_gpu = options.device == "cuda"
         config, workers = PRESETS["gpu-3x3" if on_gpu else "default"], ranks.count() if on_gpu else options.threads
-        environments = options.environments or config.learner.environments * (workers if on_gpu else 1)
+        environments = options.environments
+        if environments is None:
+            environments = config.learner.environments * (workers if on_gpu else 1)
         learner = replace(config.learner, environments=environments)
         config = replace(config, maze=options.maze, height=height, width=width, workers=workers, learner=learner)
     except ValueError as error:

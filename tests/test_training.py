@@ -374,6 +374,7 @@ MISTAKES = {
     "no checkpoint": (["evaluate.py", ROOT / "pyproject.toml"], "not a nav_meta checkpoint"),
     "no mazes": (["evaluate.py", "--mazes", 0], "--mazes must be at least 1"),
     "uneven benchmark": (["benchmark.py", "train", "--threads", 3], "error: environments (128) must split evenly"),
+    "no environments": (["benchmark.py", "train", "--environments", 0], "environments must be at least 1, not 0"),
     "empty benchmark": (["benchmark.py", "world", "--batch", 0], "must be at least 1"),
 }
 
@@ -398,6 +399,16 @@ def test_resume_with_a_changed_option_is_refused(option: str, finished: Path, sc
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert f"was started with {option.strip('-')} = " in result.stderr.replace("config.", "")
     assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+def test_resume_with_another_number_of_workers(copy: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_finish", lambda *_: {})
+    steps = [line["step"] for line in rows(copy)]
+    checkpoints(copy)[-1].unlink()
+    result = script("train_nav.py", "--resume", copy, "--workers", 1, "--wandb", "off")
+    assert result.returncode == 0, result.stderr
+    assert [line["step"] for line in rows(copy)] == steps
+    assert [len(checkpoint.load(path)["workers"]) for path in checkpoints(copy)] == [2, 2, 1]
 
 
 def test_a_new_run_never_overwrites_an_old_one(finished: Path, script: Script) -> None:
