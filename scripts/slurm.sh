@@ -34,5 +34,6 @@ code=$?
 if [ "$stopped" ]; then
   wait "$run"  # the signal has cut the first one short
   scontrol requeue "$SLURM_JOB_ID"
+  exit
 fi
 exit "$code"
