@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 
 from nav_meta.baselines import bandits, bayes
 from nav_meta.evaluation import MakePolicy
-from nav_meta.experiments.base import TEST_SEED, VECTOR_AGENT, Experiment, Played, Training, play, vector_learner
+from nav_meta.experiments.base import (
+    TEST_SEED,
+    VECTOR_AGENT,
+    Experiment,
+    Played,
+    Training,
+    informed_learner,
+    play,
+    vector_learner,
+)
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
 from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 
@@ -75,18 +84,15 @@ class BanditExperiment(Experiment):
             if self.pulls <= 10:
                 learner = vector_learner(self.pulls, gamma=0.97, environments=2048, learning_rate=3e-3, shaping=1.0)
                 return Training(agent, learner, 10_000_000 if self.count <= 10 else 20_000_000, minutes=2.5)
-            # So much to explore that a policy which is certain too early stays poor.
-            agent = replace(agent, span=self.pulls)
-            learner = vector_learner(
-                self.pulls,
-                gamma=0.99,
-                environments=512,
-                minibatches=64,
-                entropy=0.1,
-                shaping=1.0,
-                hint=1.0,
+            # A policy that is certain too early stays poor. But where there is not time for all arms, one that keeps to
+            # an order of its own need not remember which it has tried.
+            entropy = 0.1 if self.count < self.pulls / 2 else 0.02
+            return Training(
+                replace(agent, span=self.pulls),
+                informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=1.0),
+                16_000_000 if self.count <= 10 else 24_000_000,
+                minutes=8.0,
             )
-            return Training(agent, learner, 16_000_000 if self.count <= 10 else 24_000_000, minutes=8.0)
         if self.arms == "independent":
             # What one arm is worth is not known from the other: exploring pays late.
             return Training(VECTOR_AGENT, vector_learner(self.pulls, gamma=0.97, minibatches=16), 50_000_000, 5.0)
