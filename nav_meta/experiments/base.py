@@ -66,13 +66,13 @@ def informed_learner(episode: int, **options: Any) -> LearnerConfig:
     """Return how agents learn what takes long to explore, where the task knows what actions pay on average.
 
     The learner, never the agent, is paid minus the expected regret, which is the reward without its noise, and the
-    auxiliary head is to say what all actions pay. Updates follow about 50,000 steps, in parts of eight episodes: many
-    small steps of the optimizer learn fastest, see EXPERIMENTS.md.
+    auxiliary head is to say what all actions pay. Updates follow about 50,000 steps, in parts of eight sequences, and
+    gradients flow through long episodes in pieces: many small steps of the optimizer learn fastest, see EXPERIMENTS.md.
     """
-    environments = 1 << round(math.log2(51_200 / episode))
-    return vector_learner(
-        episode, **{"environments": environments, "minibatches": environments // 8, "shaping": 1.0, **options}
-    )
+    rollout = episode if episode <= 250 else 125
+    environments = 1 << round(math.log2(51_200 / rollout))
+    parts = {"rollout": rollout, "environments": environments, "minibatches": environments // 8}
+    return vector_learner(episode, **{**parts, "shaping": 1.0, **options})
 
 
 class Recording(NamedTuple):
