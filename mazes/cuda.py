@@ -39,7 +39,10 @@ class _Rules(NamedTuple):
 
     kind: int
     extra_openings: float
-    landmarks: bool
+    first_texture: int
+    """Of those that rooms are dealt."""
+    textures: int
+    """How many those are."""
     forward_step: float
     turn_step: float
     near: float
@@ -192,7 +195,7 @@ class CudaMazeEnvironment:
         self.observation_shape = (height, width, 3)
         stride, spacing = paths.stride(config)
         self._rules = _Rules(
-            KINDS.index(config.kind), float(config.extra_openings), config.landmarks == "rooms",
+            KINDS.index(config.kind), float(config.extra_openings), *config.deck,
             config.forward_step, config.turn_step, config.near, float(config.respawn_distance),
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
@@ -206,7 +209,7 @@ class CudaMazeEnvironment:
         points = max(paths.empty_fields(config, 1).shape[1:3])
         self._grid = _Grid(self._upload(paths.strides(config)), self._upload(spacing * np.arange(points)))
         self._ground = renderer.Ground(*(self._upload(part) for part in renderer.bake_ground(height, width)))
-        self._pyramids = _upload_pyramids(self._upload)
+        self._pyramids = _upload_pyramids(self._upload, variants=config.landmarks == "other")
         self._horizon = self._upload(height / 2 - SAMPLE_Y)
         self._renew(everywhere=True)
         if phases is not None:
@@ -380,9 +383,9 @@ def _to_host(array: Any) -> np.ndarray:
     return array.copy() if SIMULATED else array.cpu().numpy()
 
 
-def _upload_pyramids(upload: Any) -> textures.Pyramids:
+def _upload_pyramids(upload: Any, variants: bool) -> textures.Pyramids:
     """Return the textures with four channels to a word, so that a thread reads a texel at once."""
-    pyramids = textures.load()
+    pyramids = textures.load(variants)
     return textures.Pyramids(*(upload(part) for part in pyramids._replace(texels=pyramids.texels.view(np.uint32))))
 
 
@@ -423,7 +426,8 @@ def _write_one(world, rules, b, path, deck):
         np.uint64(world.seeds[b]),
         rules.kind,
         rules.extra_openings,
-        rules.landmarks,
+        rules.first_texture,
+        rules.textures,
         world.open[b],
         world.texture[b],
         world.goal[b],

@@ -15,7 +15,7 @@ from numba import njit
 
 from mazes import look as looks
 from mazes import seeds as rng
-from mazes.textures import BRICK, SECOND, VARIANT_COUNT, WALL_TEXTURES
+from mazes.textures import BRICK, OTHER, OTHER_WALLS, SECOND, VARIANT_COUNT, WALL_TEXTURES
 
 ROOM = 3.0
 """Side of a room, metres (MiniWorld `Maze.room_size`)."""
@@ -31,12 +31,14 @@ BOX_RADIUS = BOX_SIZE * np.sqrt(2) / 2
 """MiniWorld `Box.radius`: half of the horizontal diagonal, metres."""
 
 KINDS = ("random", "imaze", "fixed")
-LANDMARKS = ("rooms", "none")
+_DECKS = {"rooms": (0, len(WALL_TEXTURES)), "none": (BRICK, 1), "other": (OTHER, len(OTHER_WALLS))}
+"""First of the wall textures that rooms are dealt, in `textures.FILES`, and how many there are."""
+LANDMARKS = tuple(_DECKS)
 STEP_SIZES = {"fast": (0.7, 45.0), "fine": (0.15, 15.0)}
 """Forward step in metres and turn in degrees: MiniWorld's `MazeS3Fast` and its default."""
 
-DECK = len(WALL_TEXTURES)
-"""Wall textures that rooms are dealt from."""
+DECK = max(count for _, count in _DECKS.values())
+"""Most wall textures that rooms are dealt from."""
 
 _FIXED_SEED = np.uint64(2016)
 """The one layout of the kinds `fixed` and `imaze` (landmarks) is that of this seed; the year of the paper."""
@@ -71,7 +73,8 @@ class MazeConfig:
     extra_openings: float = 0.1
     """Share of the walls left between neighbouring rooms that are opened too, which makes loops."""
     landmarks: str = "rooms"
-    """rooms: each room has its own wall texture; none: brick everywhere, as in MiniWorld."""
+    """rooms: each room has its own wall texture, of 16; none: brick everywhere, as in MiniWorld; other: its own of 10
+    that are not among the 16."""
     step_size: str = "fast"
     """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees."""
     respawn_distance: float = 2.5
@@ -129,6 +132,11 @@ class MazeConfig:
         return self.forward_step * looks.FORWARD_STEP[1] if self.domain_rand else self.forward_step
 
     @property
+    def deck(self) -> tuple[int, int]:
+        """First of the wall textures that rooms are dealt, an index into `textures.FILES`, and how many there are."""
+        return _DECKS[self.landmarks]
+
+    @property
     def visit_cap(self) -> int:
         """Steps after which a visit counts as failed in an evaluation: 40 a room, at least 300.
 
@@ -144,8 +152,7 @@ class Layout(NamedTuple):
     open: np.ndarray
     """bool [2 rows - 1, 2 columns - 1]: can one walk here."""
     texture: np.ndarray
-    """uint8 [2 rows - 1, 2 columns - 1]: wall texture of each open cell, an index into `textures.WALL_TEXTURES`, or
-    with domain randomisation into `textures.FILES`."""
+    """uint8 [2 rows - 1, 2 columns - 1]: wall texture of each open cell, an index into `textures.FILES`."""
     goal: np.ndarray
     """float64 [3]: x and z of the goal box in metres, and its heading in radians."""
     start: np.ndarray
@@ -184,7 +191,7 @@ def write_batch(config: MazeConfig, seeds: np.ndarray, layouts: Layout) -> None:
         seeds,
         KINDS.index(config.kind),
         config.extra_openings,
-        config.landmarks == "rooms",
+        *config.deck,
         layouts.open,
         layouts.texture,
         layouts.goal,
@@ -214,25 +221,28 @@ def _move_goals(seeds, imaze, rows, columns, goals):
 
 
 @njit(nogil=True, cache=True)
-def _write_batch(seeds, kind, extra_openings, landmarks, open_, texture, goal, start, look):
+def _write_batch(seeds, kind, extra_openings, first, count, open_, texture, goal, start, look):
     path = np.empty((start.shape[1] * start.shape[2], 2), np.int64)
     deck = np.empty(DECK, np.int64)
     for i in range(len(seeds)):
-        write_maze(seeds[i], kind, extra_openings, landmarks, open_[i], texture[i], goal[i], start[i], path, deck)
+        write_maze(seeds[i], kind, extra_openings, first, count, open_[i], texture[i], goal[i], start[i], path, deck)
         if look.shape[1]:
             looks.draw(seeds[i], look[i])
             _vary(seeds[i], open_[i], texture[i])
 
 
 @njit(forceinline=True)
-def write_maze(seed, kind, extra_openings, landmarks, open_, texture, goal, start, path, deck):
-    """Write the maze of one seed; `path` int64 [rooms, 2] and `deck` int64 [DECK] are room to work in."""
+def write_maze(seed, kind, extra_openings, first, count, open_, texture, goal, start, path, deck):
+    """Write the maze of one seed, its walls with `count` textures from `first` on.
+
+    `path` int64 [rooms, 2] and `deck` int64 [DECK] are room to work in.
+    """
     layout_seed = seed if kind == 0 else _FIXED_SEED
     if kind == 1:
         _open_imaze(open_, start)
     else:
         _open_random(layout_seed, extra_openings, open_, start, path)
-    _paint(layout_seed, landmarks, open_, texture, deck)
+    _paint(layout_seed, first, count, open_, texture, deck)
     rows, columns = start.shape
     _place_goal(rng.stream(seed, rng.GOAL), _goal_room(seed, kind == 1, rows, columns), kind == 1, columns, goal)
 
@@ -302,24 +312,22 @@ def _unvisited(open_, r, c, side):
 
 
 @njit(nogil=True, cache=True)
-def _paint(seed, landmarks, open_, texture, deck):
-    """Deal wall textures to rooms from a shuffled deck: none repeats before all have been used.
+def _paint(seed, first, count, open_, texture, deck):
+    """Deal `count` wall textures from `first` on to rooms from a shuffled deck: none repeats before all have been used.
 
     A gap has the texture of the room to its west or north, as MiniWorld's `connect_rooms(west or north room, other)`.
     """
     texture[:] = BRICK
-    if not landmarks:
-        return
     key = rng.stream(seed, rng.TEXTURES)
-    for card in range(DECK):
-        deck[card] = card
+    for card in range(count):
+        deck[card] = first + card
     left = 0
     counter = 0
     for i in range(0, open_.shape[0], 2):
         for j in range(0, open_.shape[1], 2):
             if open_[i, j]:
                 if left == 0:
-                    left = DECK
+                    left = count
                 pick = rng.below(key, counter, left)
                 counter += 1
                 left -= 1

@@ -77,7 +77,9 @@ def render(
         exact.render(layouts, poses, out)
         return out
     walls = np.empty(SAMPLES * width, WALL_IN_VIEW)
-    pyramids, ground = textures.load(), bake_ground(height, width)
+    # Most mazes have the usual textures alone, which are read sooner.
+    variants = bool(layouts.texture.max(initial=0) >= len(textures.TEXTURES))
+    pyramids, ground = textures.load(variants), bake_ground(height, width)
     _render_batch(layouts.open, layouts.texture, layouts.goal, poses, pyramids, ground, walls, out)
     return out
 

@@ -35,17 +35,25 @@ TEXTURES = (*WALL_TEXTURES, "floor_tiles_bw", "concrete_tiles")
 """All textures of a maze; the renderer knows each by its index here."""
 _VARIANTS = {"cardboard": 4, "door_doom": 2, "grass": 2, "lava": 2, "marble": 2, "metal_grill": 2, "water": 3}
 """Of these walls MiniWorld has several files, of which domain randomisation picks one."""
+_OTHERS = {"ceiling_tile_noborder": 1, "ceiling_tiles": 1, "concrete": 4, "drywall": 1, "rock": 1, "wood": 2}
+OTHER_WALLS = tuple((name, number) for name, count in _OTHERS.items() for number in range(1, count + 1))
+"""Names and numbers of the walls of `landmarks="other"`, a landmark each: what MiniWorld has beside, but
+for doors, a floor and plain white."""
 FILES = (
     *((name, 1) for name in TEXTURES),
     *((name, number) for name in WALL_TEXTURES for number in range(2, _VARIANTS.get(name, 1) + 1)),
+    *OTHER_WALLS,
 )
-"""Names and numbers of all files: the textures, and after them the variants, which the renderer knows by index too."""
-FIRST_OF = np.array([TEXTURES.index(name) for name, _ in FILES])
-"""int64 [files]: which texture each is a variant of."""
-VARIANT_COUNT = np.array([_VARIANTS.get(name, 1) for name in WALL_TEXTURES])
-"""int64 [wall textures]: how many files there are of each."""
+"""Names and numbers of all files: the textures, after them the variants, which the renderer knows by index too, and the
+other walls."""
+OTHER = len(FILES) - len(OTHER_WALLS)
+"""Index of the first of the other walls."""
+FIRST_OF = np.array([TEXTURES.index(name) if name in TEXTURES else FILES.index((name, n)) for name, n in FILES])
+"""int64 [files]: which texture each is a variant of; the other walls are of themselves."""
+VARIANT_COUNT = np.array([_VARIANTS.get(name, 1) if k < FLOOR else 1 for k, (name, _) in enumerate(FILES)])
+"""int64 [files]: how many files domain randomisation picks from where a wall has this one."""
 SECOND = np.array([FILES.index((name, 2)) if name in _VARIANTS else 0 for name in WALL_TEXTURES])
-"""int64 [wall textures]: index of the second; the others follow."""
+"""int64 [wall textures]: index of the second file of each, 0 where there is one; more follow it."""
 
 TEXELS_PER_METRE = 512
 """MiniWorld `TEX_DENSITY`."""
@@ -72,7 +80,7 @@ class Pyramids(NamedTuple):
 
 @cache
 def load(variants: bool = False) -> Pyramids:
-    """Return the pyramids of `TEXTURES`, or of all `FILES`.
+    """Return the pyramids of `TEXTURES`, or with `variants` of all `FILES`.
 
     Raises:
         FileNotFoundError: when MiniWorld or one of its texture files is not installed.

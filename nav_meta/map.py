@@ -6,7 +6,7 @@ import numpy as np
 
 from mazes.layout import AGENT_RADIUS, BOX_SIZE, GAP, PITCH, ROOM, Layout
 from mazes.renderer import CAMERA_HEIGHT, TAN_HALF_FOV, WALL_HEIGHT, render, render_depth
-from mazes.textures import FIRST_OF, WALL_TEXTURES
+from mazes.textures import FILES, FIRST_OF
 from nav_meta.drawing import BACKDROP, INK, Colour, disc, opencv, polygon, polyline, ring
 
 GOAL: Colour = (226, 40, 44)
@@ -140,8 +140,8 @@ def _cells(coordinates: np.ndarray) -> np.ndarray:
 
 @cache
 def _tiles() -> np.ndarray:
-    """Return each wall texture as an agent sees a wall that fills its view, uint8 [textures, side, side, 3]."""
-    count = len(WALL_TEXTURES)
+    """Return each texture as an agent sees a wall that fills its view, uint8 [textures, side, side, 3]."""
+    count = len(FILES)
     room = np.ones((count, 1, 1), np.bool_)
     numbers = np.arange(count, dtype=np.uint8).reshape(room.shape)
     layouts = Layout(room, numbers, np.full((count, 3), 100.0), room, np.empty((count, 0)))

@@ -5,14 +5,14 @@ All of them in the same mazes from the same starts; but a start keeps its distan
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from mazes.environment import Renderer
+from mazes import reference
 from mazes.layout import MazeConfig
-from mazes.renderer import render as fast
 from nav_meta import evaluation
 from nav_meta.evaluation import MakePolicy, MazeSet
 from nav_meta.loading import RELEASED, Loaded
@@ -44,8 +44,10 @@ class Player(NamedTuple):
     """Columns of its pictures."""
     goal_moves: bool = False
     """The goal is in another room from the second visit on."""
-    landmarks: bool = True
-    """False: all walls are brick; otherwise the mazes are the same."""
+    maze: Mapping[str, Any] = MappingProxyType({})
+    """Options of `MazeConfig` in which its mazes differ from everybody's; all else in them is the same."""
+    renderer: Literal["fast", "miniworld"] | None = None
+    """What draws its pictures, as of `evaluation.renderer_named`; None: what draws everybody's."""
 
 
 def name_of(loaded: Loaded) -> str:
@@ -75,8 +77,32 @@ def controls(name: str, player: Player) -> dict[str, Player]:
             make_policy=evaluation.forgetting(player.make_policy)
         ),
         f"{name}, goal moved after the first visit": player._replace(goal_moves=True),
-        f"{name}, landmarks removed": player._replace(landmarks=False),
+        f"{name}, landmarks removed": player._replace(maze={"landmarks": "none"}),
     }
+
+
+def generalisation(name: str, player: Player, config: MazeConfig) -> dict[str, Player]:
+    """Return a player again, each time in mazes that differ in one thing from `config`, those of its training.
+
+    Real MiniWorld frames are among them where MiniWorld runs (`mazes.reference.available`).
+    """
+    # The I-maze has one size.
+    kind = "random" if config.kind == "imaze" else config.kind
+    changes = {f"{n}x{n} rooms": {"kind": kind, "rows": n, "columns": n} for n in (2, 3, 4, 5)}
+    changes |= {
+        "other wall textures": {"landmarks": "other"},
+        "0.15 m and 15 degree steps": {"step_size": "fine"},
+        "0.7 m and 45 degree steps": {"step_size": "fast"},
+        "domain randomisation": {"domain_rand": True},
+    }
+    players = {
+        f"{name}, {what}": player._replace(maze=change)
+        for what, change in changes.items()
+        if replace(config, **change) != config
+    }
+    if reference.available() is None:
+        players[f"{name}, real MiniWorld frames"] = player._replace(renderer="miniworld")
+    return players
 
 
 def compare(
@@ -87,25 +113,34 @@ def compare(
     visits: int = evaluation.VISITS,
     seed: int = 0,
     threads: int = 1,
-    render: Renderer = fast,
+    renderer: Literal["fast", "miniworld"] = "fast",
 ) -> Rows:
-    """Play the same visits with each agent, and with a random walk."""
+    """Play the same visits with each agent, and with a random walk.
+
+    Raises:
+        UserError: when MiniWorld is to draw and there is no OpenGL.
+    """
+    worlds = [replace(config, **player.maze) for player in agents.values()]
+    painters = [player.renderer or renderer for player in agents.values()]
+    # All of them before anybody plays: what is missing is said at once.
+    renders = [evaluation.renderer_named(*painter) for painter in zip(painters, worlds, strict=True)]
     rows = {}
-    for name, player in agents.items():
+    for (name, player), world, painter, render in zip(agents.items(), worlds, painters, renders, strict=True):
         played = evaluation.run_visits(
             player.make_policy,
-            config if player.landmarks else replace(config, landmarks="none"),
+            world,
             mazes.seeds,
             visits=visits,
             height=player.height,
             width=player.width,
             seed=seed,
-            threads=threads,
+            threads=threads if painter == "fast" else 1,  # OpenGL belongs to one thread
             goal_moves=player.goal_moves,
             render=render,
         )
-        # Ways do not depend on landmarks.
-        rows[name] = evaluation.metrics(played, evaluation.references(config, mazes, visits, player.goal_moves))
+        # Ways do not depend on landmarks: those of the usual ones are remembered.
+        possible = evaluation.references(replace(world, landmarks=config.landmarks), mazes, visits, player.goal_moves)
+        rows[name] = evaluation.metrics(played, possible)
     walked = evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed)
     rows["random walk"] = evaluation.metrics(walked, evaluation.references(config, mazes, visits))
     return rows

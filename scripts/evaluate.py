@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 
+from mazes import reference
 from nav_meta import evaluation, plots, report
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
@@ -34,6 +35,10 @@ class Options(AgentInMaze):
     controls: bool = False
     """Add the first agent with its memory wiped after each visit, with the goal moved to another room after the first
     visit, and without landmarks."""
+    generalisation: bool = False
+    """Add the first agent in mazes other than it was trained in: smaller and larger, with other wall textures, in steps
+    of 0.15 m and 15 degrees, with domain randomisation, and as real MiniWorld frames. Each row is measured by the
+    oracle and the explorer of its own mazes."""
     plot: Path | None = None
     """Draw steps by visit here, a PNG file."""
     json: Path | None = None
@@ -52,17 +57,24 @@ def main() -> None:
     if options.controls:
         name, first = next(iter(players.items()))
         players = {name: first, **report.controls(name, first), **players}
+    if options.generalisation:
+        if missing := reference.available():
+            print(f"no row of real MiniWorld frames: {missing}", file=sys.stderr)
+        name, first = next(iter(players.items()))
+        players = {name: first, **report.generalisation(name, first, config), **players}
     rows = report.compare(
         players,
         config,
         MazeSet("test", 0, options.mazes),
         visits=options.visits,
         seed=options.seed,
-        # OpenGL belongs to one thread.
-        threads=(os.cpu_count() or 1) if options.renderer == "fast" else 1,
-        render=evaluation.renderer_named(options.renderer, config),
+        threads=os.cpu_count() or 1,
+        renderer=options.renderer,
     )
-    report.show(report.table(rows))
+    caption = "steps; in brackets 95 % bootstrap intervals over mazes"
+    if options.generalisation:
+        caption += "; random walk, explorer and oracle: in the mazes of the first row"
+    report.show(report.table(rows), caption)
     if options.plot:
         plots.plot_latency_by_visit(rows, options.plot)
     if options.json:

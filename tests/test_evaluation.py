@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mazes import paths, renderer, simulator
+from mazes import paths, reference, renderer, simulator
 from mazes.environment import MazeEnvironment, TimeStep
 from mazes.layout import MazeConfig, generate, generate_batch
 from mazes.seeds import split_seeds
@@ -178,3 +178,52 @@ def test_controls_take_away_memory_goal_and_landmarks() -> None:
     np.testing.assert_array_equal(brick[0].observation, renderer.render(layouts, begin, 16, 16))
     assert rows["agent, goal moved after the first visit"]["latency/oracle"] != rows["agent"]["latency/oracle"]
     assert rows["agent, landmarks removed"]["latency/oracle"] == rows["agent"]["latency/oracle"]
+
+
+@pytest.mark.parametrize("kind", ["random", "imaze"])
+def test_generalisation_changes_one_thing_in_each_row(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "available", lambda: None)
+    config = MazeConfig(kind=kind)
+    players = report.generalisation("agent", Player(Rotating, 16, 16), config)
+    assert all(player.goal_moves is False and player.make_policy is Rotating for player in players.values())
+    worlds = {name.removeprefix("agent, "): replace(config, **player.maze) for name, player in players.items()}
+    sizes = {name: world for name, world in worlds.items() if name.endswith(" rooms")}
+    assert list(sizes) == [f"{n}x{n} rooms" for n in (2, 3, 4, 5) if kind == "imaze" or n != 3]
+    assert all(world == MazeConfig(rows=int(name[0]), columns=int(name[0])) for name, world in sizes.items())
+    assert {name: world for name, world in worlds.items() if name not in sizes} == {
+        "other wall textures": replace(config, landmarks="other"),
+        "0.15 m and 15 degree steps": replace(config, step_size="fine"),
+        "domain randomisation": replace(config, domain_rand=True),
+        "real MiniWorld frames": config,
+    }
+    assert [player.renderer for player in players.values()] == [None] * (len(players) - 1) + ["miniworld"]
+    fine = report.generalisation("agent", Player(Rotating, 16, 16), replace(config, step_size="fine"))
+    assert fine["agent, 0.7 m and 45 degree steps"].maze == {"step_size": "fast"}
+    monkeypatch.setattr(reference, "available", lambda: "no OpenGL")
+    without = report.generalisation("agent", Player(Rotating, 16, 16), config)
+    assert list(without) == list(players)[:-1]
+
+
+def test_rows_are_measured_by_what_is_possible_in_their_own_mazes() -> None:
+    """Caps, oracle and explorer are those of each row's size of maze and length of step."""
+    mazes = MAZES._replace(count=2)
+    options = {"fine": {"step_size": "fine"}, "larger": {"rows": 5}, "other": {"landmarks": "other"}}
+    players = {name: Player(Rotating, 16, 16, maze=change) for name, change in options.items()}
+    rows = report.compare(players, CONFIG, mazes, visits=2)
+    for name, change in options.items():
+        world = replace(CONFIG, **change)
+        possible = evaluation.references(world, mazes, 2)
+        assert rows[name]["latency/first"] == world.visit_cap
+        assert rows[name]["latency/oracle"] == possible.oracle[:, 1].mean()
+        assert rows[name]["latency/explorer"] == possible.explorer.mean()
+    assert [rows[name]["latency/first"] for name in options] == [1400, 400, 300]
+    assert rows["fine"]["latency/oracle"] > 2 * rows["other"]["latency/oracle"]
+
+
+def test_no_row_of_miniworld_without_opengl(script, monkeypatch) -> None:
+    monkeypatch.setattr(reference, "available", lambda: "no OpenGL")
+    monkeypatch.setattr(report, "generalisation", lambda name, player, config: {})
+    result = script("evaluate.py", "--generalisation", "--mazes", 1, "--visits", 2)
+    assert result.returncode == 0 and result.stderr == "no row of real MiniWorld frames: no OpenGL\n"
+    result = script("evaluate.py", "--renderer", "miniworld", "--mazes", 1, "--visits", 2)
+    assert result.returncode == 2 and "no OpenGL" in result.stderr

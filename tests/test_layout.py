@@ -25,7 +25,7 @@ from mazes.layout import (
     generate_batch,
     moved_goals,
 )
-from mazes.textures import BRICK, WALL_TEXTURES
+from mazes.textures import BRICK, OTHER_WALLS, WALL_TEXTURES
 
 CONFIGS = st.builds(
     MazeConfig,
@@ -79,8 +79,10 @@ def test_textures_do_not_repeat_before_all_are_used(config, seed):
     if config.landmarks == "none":
         assert (maze.texture == BRICK).all()
         return
-    counts = np.bincount(rooms, minlength=len(WALL_TEXTURES))
-    assert len(counts) == len(WALL_TEXTURES)
+    first, count = config.deck
+    assert count == len(OTHER_WALLS if config.landmarks == "other" else WALL_TEXTURES)
+    counts = np.bincount(rooms - first, minlength=count)
+    assert len(counts) == count
     assert counts.max() - counts.min() <= 1
     for i, j in np.argwhere(maze.open):
         assert maze.texture[i, j] == maze.texture[i - i % 2, j - j % 2], "a gap looks like the room before it"
@@ -101,12 +103,14 @@ def test_landmarks_change_textures_alone(config, seed):
     """Walls, goals and starts are the same without landmarks: what it costs to lose them can be measured."""
     one, seeds_ = np.ones(1, np.int64), np.array([seed], np.uint64)
     alike = [replace(config, landmarks=landmarks) for landmarks in LANDMARKS]
-    here, there = (generate_batch(other, seeds_) for other in alike)
-    for name, a, b in zip(here._fields, here, there, strict=True):
-        assert name == "texture" or np.array_equal(a, b)
-    starts = (simulator.spawn(other, maze, seeds_, one) for other, maze in zip(alike, (here, there), strict=True))
-    assert np.array_equal(*starts)
-    assert np.array_equal(*(moved_goals(other, seeds_) for other in alike))
+    here, *others = (generate_batch(other, seeds_) for other in alike)
+    for there in others:
+        for name, a, b in zip(here._fields, here, there, strict=True):
+            assert name == "texture" or np.array_equal(a, b)
+    starts = [simulator.spawn(other, maze, seeds_, one) for other, maze in zip(alike, (here, *others), strict=True)]
+    goals = [moved_goals(other, seeds_) for other in alike]
+    assert all(np.array_equal(starts[0], start) for start in starts)
+    assert all(np.array_equal(goals[0], goal) for goal in goals)
 
 
 @given(CONFIGS, SEEDS, SEEDS)

@@ -6,7 +6,7 @@ import pytest
 from mazes import look, reference, renderer, simulator
 from mazes.layout import KINDS, STEP_SIZES, Layout, MazeConfig, generate_batch
 from mazes.seeds import split_seeds
-from mazes.textures import FILES, WALL_TEXTURES
+from mazes.textures import FILES, OTHER, TEXTURES, WALL_TEXTURES
 from nav_meta.errors import UserError
 from nav_meta.parity import measure, motion, random_views, table, varied
 
@@ -93,9 +93,9 @@ def test_mazes_of_every_kind_are_compared():
 def test_every_wall_texture(domain_rand):
     """Each landmark on all walls of a maze, where a bad one cannot hide behind the others."""
     config = MazeConfig(domain_rand=domain_rand)
-    count = len(FILES) if domain_rand else 16
-    layouts, poses = random_views(config, count)
-    walls = [number for number in range(count) if FILES[number][0] in WALL_TEXTURES]
+    layouts, poses = random_views(config, len(FILES))
+    variants = range(len(TEXTURES), OTHER) if domain_rand else ()
+    walls = [*range(len(WALL_TEXTURES)), *variants, *range(OTHER, len(FILES))]
     layouts, poses = pick(layouts, walls), poses[walls]
     layouts.texture[:] = np.array(walls)[:, None, None]
     fast = renderer.render(layouts, poses, 60, 80).astype(float)
