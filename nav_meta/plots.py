@@ -35,6 +35,8 @@ class Panel(NamedTuple):
     log: bool = False
     floor: float | None = None
     """What lies below it is cut off, so that a bad beginning does not flatten the rest."""
+    by_minutes: bool = False
+    """Against minutes of training instead of steps; the last panel alone."""
 
 
 PANELS = (
@@ -42,10 +44,12 @@ PANELS = (
     Panel("later latency, steps (dashed: oracle)", "latency/later", "latency/oracle", log=True),
     Panel("memory score (1: shortest path)", "latency/memory_score", floor=-1.0),
     Panel("success of later visits", "success/later"),
+    Panel("speedup: first / later (dashed: ideal)", "latency/speedup", "latency/ideal_speedup"),
     Panel("return of an episode (goals found)", "return"),
     Panel("entropy of the policy, nats", "loss/entropy"),
     Panel("value: explained variance", "loss/explained_variance"),
     Panel("environment steps per second", "time/steps_per_second"),
+    Panel("speedup by time (dashed: ideal)", "latency/speedup", "latency/ideal_speedup", by_minutes=True),
 )
 
 
@@ -114,10 +118,14 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
     Raises:
         UserError: when it cannot be written.
     """
-    figure = Figure(figsize=(15, 6.6), dpi=110, layout="constrained")
-    grid = figure.subplots(2, 4, sharex=True)
+    figure = Figure(figsize=(18, 6.6), dpi=110, layout="constrained")
+    grid = figure.subplots(2, len(PANELS) // 2)
+    for axes in grid.flat[1:-1]:
+        axes.sharex(grid[0, 0])
     for axes, panel in zip(grid.flat, PANELS, strict=True):
         for colour, (name, runs) in zip(COLOURS * len(groups), groups.items(), strict=False):
+            if panel.by_minutes:
+                runs = [_by_minutes(rows) for rows in runs]
             steps, values = _common(runs, panel.key)
             if not len(steps):
                 continue
@@ -138,10 +146,11 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
         if panel.log:
             _log_steps(axes)
         clean(axes)
-    for axes in grid[1]:
+    for axes in grid[1, :-1]:
         axes.set_xlabel("environment steps")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    grid[1, -1].set_xlabel("minutes of training")
+    grid[0, 0].xaxis.set_major_locator(MaxNLocator(5))  # shared, as is the formatter
+    grid[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     if any(groups):
         handles, labels = grid[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
@@ -206,6 +215,17 @@ def _common(runs: Sequence[Sequence[Metrics]], key: str) -> tuple[np.ndarray, np
     steps = curves[0][:, 0]
     steps = steps[(steps >= max(curve[0, 0] for curve in curves)) & (steps <= min(curve[-1, 0] for curve in curves))]
     return steps, np.stack([np.interp(steps, *curve.T) for curve in curves])
+
+
+def _by_minutes(rows: Sequence[Metrics]) -> list[Metrics]:
+    """Return the rows of a run with minutes in place of steps, counted from its speed: evaluations take no time."""
+    minutes, last, timed = 0.0, 0.0, []
+    for row in rows:
+        if (speed := row.get("time/steps_per_second", 0.0)) > 0:
+            minutes += (row["step"] - last) / speed / 60
+            last = row["step"]
+        timed.append({**row, "step": minutes})
+    return timed
 
 
 def _smooth(values: np.ndarray, reach: int) -> np.ndarray:

@@ -76,6 +76,21 @@ def test_runs_meet_on_the_steps_that_all_reached():
     assert len(steps) == 0
 
 
+def test_minutes_are_counted_from_the_speed_of_each_update():
+    rows = [
+        {"step": 600, "time/steps_per_second": 10.0},
+        {"step": 600, "latency/speedup": 1.0},
+        {"step": 1200, "time/steps_per_second": float("nan")},
+        {"step": 1800, "time/steps_per_second": 20.0},
+        {"step": 1800, "latency/speedup": 2.0},
+    ]
+    assert [row["step"] for row in plots._by_minutes(rows)] == [1, 1, 1, 2, 2]
+    steps, values = plots._common([plots._by_minutes(rows)], "latency/speedup")
+    np.testing.assert_array_equal(steps, [1, 2])
+    np.testing.assert_array_equal(values, [[1, 2]])
+    assert len({panel.title for panel in plots.PANELS}) == 10
+
+
 def test_smoothing_keeps_lines_straight_and_means_apart():
     line = np.arange(20.0)
     np.testing.assert_allclose(plots._smooth(line, 3)[3:-3], line[3:-3])
