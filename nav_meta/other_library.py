@@ -19,6 +19,7 @@ from mazes import reference, simulator
 from mazes.environment import TimeStep
 from mazes.layout import Layout, MazeConfig, generate
 from mazes.seeds import split_seeds
+from nav_meta.config import processors
 from nav_meta.errors import UserError
 from nav_meta.evaluation import MakePolicy
 
@@ -136,6 +137,8 @@ def train(config: MazeConfig, minutes: float, seed: int = 0) -> Trained:
             tenth, latencies[:] = int(10 * passed()) + 1, []
         return passed() < 1
 
+    threads = torch.get_num_threads()
+    torch.set_num_threads(processors())  # the environments rest while it learns
     try:
         model = RecurrentPPO(
             "CnnLstmPolicy",
@@ -153,6 +156,7 @@ def train(config: MazeConfig, minutes: float, seed: int = 0) -> Trained:
         model.learn(10**12, callback=after_step)
     finally:
         environments.close()
+        torch.set_num_threads(threads)
     return Trained(lambda batch, seed: Recurrent(model, seed), model.num_timesteps)
 
 
