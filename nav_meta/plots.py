@@ -22,7 +22,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which colour-blind people can tell apart."""
 REFERENCE = "#222222"
 FAINT = "#8a8f98"
-_MARKERS = "osDv^P"
+_MARKERS = "osDv^PX"
 
 
 class Panel(NamedTuple):
