@@ -91,7 +91,7 @@ class BanditExperiment(Experiment):
                 replace(agent, span=self.pulls),
                 informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=1.0),
                 16_000_000 if self.count <= 10 else 24_000_000,
-                minutes=8.0,
+                minutes=6.0 if self.count <= 10 else 10.0,
             )
         if self.arms == "independent":
             # What one arm is worth is not known from the other: exploring pays late.

@@ -29,7 +29,7 @@ class Training:
     steps: int = 1_000_000
     """Steps to train for."""
     minutes: float = 1.0
-    """What that takes on two cores."""
+    """What that takes on one core."""
     seeds: int = 1
     """How many agents the experiment asks for at least."""
 

@@ -79,7 +79,7 @@ class MDPExperiment(Experiment):
                 max_gradient_norm=5.0,
             ),
             12_000_000,
-            minutes=6.0,
+            minutes=5.5,
         )
 
     def make_task(
