@@ -47,6 +47,14 @@ class Crew:
         All ranks must make the same calls; a worker's number is its rank times workers of a rank, and so on from there.
 
         Raises:
+            UserError: a process or another rank has died.
+        """
+        return ranks.gather(self.call_own(method, *arguments))
+
+    def call_own(self, method: str, *arguments: Sequence[Any]) -> list[Any]:
+        """Do the same, but return only what this rank's workers return, without waiting for other ranks.
+
+        Raises:
             UserError: a process has died.
         """
         size = 1 + len(self._others)
@@ -62,7 +70,7 @@ class Crew:
                 f"a worker's process has died ({error}), perhaps for want of memory: continue from the last "
                 "checkpoint, with other programs closed."
             ) from error
-        return ranks.gather(results)
+        return results
 
     def average_gradients(self) -> None:
         """Leave the mean of the gradients that the workers have found last in the `.grad` of the first one's agent."""

@@ -20,7 +20,7 @@ from nav_meta.worker import Collected, Moments, Worker, precision_of
 
 
 class Diverged(UserError):
-    """Loss or gradient is not finite; the weights are those before the step."""
+    """The gradient is not finite; the weights are those before the step."""
 
 
 class Learner:
@@ -83,7 +83,7 @@ class Learner:
         """Collect one rollout and learn from it; return metrics.
 
         Raises:
-            Diverged: when loss or gradient is not finite.
+            Diverged: when the gradient is not finite.
         """
         config = self.config
         clock = time.perf_counter()
@@ -98,26 +98,29 @@ class Learner:
         entropy = config.entropy + done * (config.final_entropy - config.entropy)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        rows: list[dict[str, float]] = []
+        rows: list[list[dict[str, float]]] = []
+        norms = []
         for _ in range(config.passes):
             orders = [
                 torch.randperm(self.batch, generator=self._order).numpy().reshape(config.minibatches, -1)
                 for _ in range(self.workers)
             ]
             for part in range(config.minibatches):
-                results = self._crew.call(
-                    "gradient",
-                    [order[part] for order in orders],
-                    *([shared] * self.workers for shared in (entropy, mean, deviation)),
+                rows.append(
+                    self._crew.call_own(
+                        "gradient",
+                        [order[part] for order in orders],
+                        *([shared] * self.workers for shared in (entropy, mean, deviation)),
+                    )
                 )
-                row = {key: float(np.mean([result[key] for result in results])) for key in results[0]}
-                row["gradient_norm"] = self._make_step(row["loss"])
-                rows.append(row)
+                norms.append(self._make_step())
         environments = self.batch * self.workers
         self.step += config.rollout * environments
 
         tallies = [own.tally for own in collected]
-        metrics = {f"loss/{key}": float(np.mean([row[key] for row in rows])) for key in rows[0]}
+        parts = [part for own in ranks.gather(list(zip(*rows, strict=True))) for part in own]
+        metrics = {f"loss/{key}": float(np.mean([part[key] for part in parts])) for key in parts[0]}
+        metrics["loss/gradient_norm"] = float(np.mean(norms))
         metrics["loss/explained_variance"] = 1 - advantage.variance / max(discounted.variance, 1e-8)
         metrics["loss/learning_rate"] = learning_rate
         metrics["return"] = float(np.mean([tally.reward for tally in tallies])) * config.episode
@@ -160,14 +163,14 @@ class Learner:
         workers = _deal(state["workers"], self.workers, self.batch)
         self._crew.call("restore", [{**own, "task": _each(unpack_array, own["task"])} for own in workers])
 
-    def _make_step(self, loss: float) -> float:
+    def _make_step(self) -> float:
         """Average the workers' gradients, clip, and move the weights; return the norm before clipping."""
         self._crew.average_gradients()
         norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm, foreach=True).item()
-        if not (np.isfinite(loss) and np.isfinite(norm)):
+        if not np.isfinite(norm):  # as it is wherever a loss is not
             raise Diverged(
-                f"training diverged at step {self.step:,} (loss {loss}, gradient norm {norm}): continue from the last "
-                "checkpoint with a lower learning rate; nothing was changed by this step."
+                f"training diverged at step {self.step:,} (gradient norm {norm}): continue from the last checkpoint "
+                "with a lower learning rate; nothing was changed by this step."
             )
         self.optimizer.step()
         return norm
