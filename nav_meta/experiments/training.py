@@ -36,6 +36,8 @@ _VALIDATION_SEED = 1 << 20
 """What is looked at during training is not what the tables are made from."""
 _VALIDATION_EPISODES = 256
 _EVALUATIONS = 20
+_EVALUATION_STEPS = 100_000
+"""Least steps between two evaluations, each of which takes about as long as some ten thousand."""
 _CHECKPOINTS = 10
 
 
@@ -74,7 +76,7 @@ class TaskConfig:
     @property
     def evaluate_every(self) -> int:
         """Steps between two evaluations."""
-        return max(1, self.steps // _EVALUATIONS)
+        return max(_EVALUATION_STEPS, self.steps // _EVALUATIONS)
 
     @property
     def checkpoint_every(self) -> int:
