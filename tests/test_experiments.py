@@ -147,7 +147,7 @@ def test_other_options_in_the_same_folder(finished, script):
         (["independent", "--steps", 0], "steps must be at least 1"),
         (["independent", "--learner.environments", 6], "must split evenly"),
         (["independent", "--learner.shaping", 2], "shaping must be between 0 and 1"),
-        (["two-step", "--learner.shaping", 1], "shaping must be 0: TwoStep does not know its regrets"),
+        (["two-step", "--learner.shaping", 1], "shaping must be 0: TwoStep does not know what actions pay on average"),
     ],
 )
 def test_bad_input(script, arguments, said):
