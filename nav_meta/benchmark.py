@@ -246,8 +246,8 @@ def _work(learner: Learner, config: RunConfig) -> tuple[float, float]:
 def _exchange(learner: Learner, seconds: float) -> dict[str, float]:
     """Measure what ranks say to each other in an update, and what the model makes of it.
 
-    The time of an update is that of a rank alone with its share of the environments, and for each optimizer step that
-    of a sum of the gradients, latency + 2 (n - 1) / n * bytes / bandwidth with n ranks, and of a gathering of losses.
+    The time of an update is that of a rank alone with its share of the environments, for each optimizer step that of a
+    sum of the gradients, latency + 2 (n - 1) / n * bytes / bandwidth with n ranks, and once that of gathering losses.
 
     Args:
         learner: of this rank.
@@ -255,25 +255,26 @@ def _exchange(learner: Learner, seconds: float) -> dict[str, float]:
 
     Returns:
         train/gradient_megabytes: what is summed in a step.
-        train/sum_milliseconds, train/gather_milliseconds: of a step.
+        train/sum_milliseconds: of a step.
+        train/gather_milliseconds: of an update.
         train/latency_milliseconds: a sum of one number.
         train/bandwidth_megabytes_per_second: as of the model.
         train/exchange: share of an update's time.
     """
     gradients = [torch.zeros_like(parameter) for parameter in learner.agent.parameters()]
     number = gradients[0].new_zeros(1)
-    losses = dict.fromkeys("abcdefg", 0.0)
+    steps = learner.config.passes * learner.config.minibatches
+    losses = [dict.fromkeys("abcdefg", 0.0) for _ in range(steps)]
     count, size = ranks.count(), sum(part.nbytes for part in gradients)
     whole, latency = _exchange_seconds(lambda: ranks.add(gradients)), _exchange_seconds(lambda: ranks.add([number]))
     gather = _exchange_seconds(lambda: ranks.gather([losses]))
-    steps = learner.config.passes * learner.config.minibatches
     return {
         "train/gradient_megabytes": size / 1e6,
         "train/sum_milliseconds": 1e3 * whole,
         "train/gather_milliseconds": 1e3 * gather,
         "train/latency_milliseconds": 1e3 * latency,
         "train/bandwidth_megabytes_per_second": 2 * (count - 1) / count * size / 1e6 / max(whole - latency, 1e-9),
-        "train/exchange": steps * (whole + gather) / seconds,
+        "train/exchange": (steps * whole + gather) / seconds,
     }
 
 

@@ -20,7 +20,7 @@ from nav_meta.worker import Collected, Moments, Worker, precision_of
 
 
 class Diverged(UserError):
-    """The gradient is not finite; the weights are those before the step."""
+    """Loss or gradient is not finite; the weights are those before the step."""
 
 
 class Learner:
@@ -83,7 +83,7 @@ class Learner:
         """Collect one rollout and learn from it; return metrics.
 
         Raises:
-            Diverged: when the gradient is not finite.
+            Diverged: when loss or gradient is not finite.
         """
         config = self.config
         clock = time.perf_counter()
@@ -106,14 +106,13 @@ class Learner:
                 for _ in range(self.workers)
             ]
             for part in range(config.minibatches):
-                rows.append(
-                    self._crew.call_own(
-                        "gradient",
-                        [order[part] for order in orders],
-                        *([shared] * self.workers for shared in (entropy, mean, deviation)),
-                    )
+                own = self._crew.call_own(
+                    "gradient",
+                    [order[part] for order in orders],
+                    *([shared] * self.workers for shared in (entropy, mean, deviation)),
                 )
-                norms.append(self._make_step())
+                rows.append(own)
+                norms.append(self._make_step(float(np.mean([row["loss"] for row in own]))))
         environments = self.batch * self.workers
         self.step += config.rollout * environments
 
@@ -163,14 +162,14 @@ class Learner:
         workers = _deal(state["workers"], self.workers, self.batch)
         self._crew.call("restore", [{**own, "task": _each(unpack_array, own["task"])} for own in workers])
 
-    def _make_step(self) -> float:
+    def _make_step(self, loss: float) -> float:
         """Average the workers' gradients, clip, and move the weights; return the norm before clipping."""
         self._crew.average_gradients()
         norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm, foreach=True).item()
-        if not np.isfinite(norm):  # as it is wherever a loss is not
+        if not (np.isfinite(loss) and np.isfinite(norm)):
             raise Diverged(
-                f"training diverged at step {self.step:,} (gradient norm {norm}): continue from the last checkpoint "
-                "with a lower learning rate; nothing was changed by this step."
+                f"training diverged at step {self.step:,} (loss {loss}, gradient norm {norm}): continue from the last "
+                "checkpoint with a lower learning rate; nothing was changed by this step."
             )
         self.optimizer.step()
         return norm
