@@ -16,7 +16,7 @@ import numpy as np
 from numba import cuda, njit
 
 from mazes import paths, renderer, simulator, textures
-from mazes.environment import GOAL_REWARD, HINT_SCALE, Ended, Hints, MazeEnvironment, TimeStep, check_options
+from mazes.environment import GOAL_REWARD, HINT_SCALE, NO_HINTS, Ended, Hints, MazeEnvironment, TimeStep, check_options
 from mazes.layout import DECK, KINDS, MazeConfig, empty_batch, require_number, write_maze
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
@@ -259,7 +259,7 @@ class CudaMazeEnvironment:
             RuntimeError: in an environment made without `shaping`.
         """
         if not self._rules.learnt:
-            raise RuntimeError("hints are for learners: give the environment a shaping, which may be 0")
+            raise RuntimeError(NO_HINTS)
         self._launch(_hint, self.batch, self._world, self._rules, self._hints_view)
         return Hints(_copy(self._arrays.bonus), _copy(self._hints.target), _copy(self._hints.known))
 

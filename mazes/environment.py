@@ -215,7 +215,7 @@ class MazeEnvironment:
             RuntimeError: in an environment made without `shaping`.
         """
         if self._fields is None:
-            raise RuntimeError("hints are for learners: give the environment a shaping, which may be 0")
+            raise RuntimeError(NO_HINTS)
         right_of = self.layouts.goal[:, :2] - self.poses[:, :2]
         cos, sin = np.cos(self.poses[:, 2]), np.sin(self.poses[:, 2])
         ahead = right_of[:, 0] * cos - right_of[:, 1] * sin
@@ -310,3 +310,5 @@ def check_options(
 
 HINT_SCALE = 5.0
 """Metres."""
+NO_HINTS = "hints are for learners: give the environment a shaping, which may be 0"
+"""What an environment without them says."""

@@ -54,14 +54,15 @@ def main() -> None:
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
     config = options.maze(agents[0].config.maze)
     players = report.players(agents)
-    if options.controls:
-        name, first = next(iter(players.items()))
-        players = {name: first, **report.controls(name, first), **players}
+    name, first = next(iter(players.items()))
+    again = {name: first}
     if options.generalisation:
         if missing := reference.available():
             print(f"no row of real MiniWorld frames: {missing}", file=sys.stderr)
-        name, first = next(iter(players.items()))
-        players = {name: first, **report.generalisation(name, first, config), **players}
+        again |= report.generalisation(name, first, config)
+    if options.controls:
+        again |= report.controls(name, first)
+    players = again | players
     rows = report.compare(
         players,
         config,

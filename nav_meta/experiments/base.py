@@ -62,7 +62,7 @@ def vector_learner(episode: int, *, gamma: float, lambda_: float = 0.3, **option
     )
 
 
-def informed_learner(episode: int, **options: Any) -> LearnerConfig:
+def informed_learner(episode: int, *, gamma: float, hint: float, **options: Any) -> LearnerConfig:
     """Return how agents learn what takes long to explore, where the task knows what actions pay on average.
 
     The learner, never the agent, is paid minus the expected regret, which is the reward without its noise, and the
@@ -71,8 +71,16 @@ def informed_learner(episode: int, **options: Any) -> LearnerConfig:
     """
     rollout = episode if episode <= 250 else 125
     environments = 1 << round(math.log2(51_200 / rollout))
-    parts = {"rollout": rollout, "environments": environments, "minibatches": environments // 8}
-    return vector_learner(episode, **{**parts, "shaping": 1.0, **options})
+    return vector_learner(
+        episode,
+        gamma=gamma,
+        rollout=rollout,
+        environments=environments,
+        minibatches=environments // 8,
+        shaping=1.0,
+        hint=hint,
+        **options,
+    )
 
 
 class Recording(NamedTuple):
