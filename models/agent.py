@@ -40,6 +40,13 @@ class AgentConfig:
     span: int = 0
     """Steps over which memories last at the beginning: up to this many, different for each unit (Tallec and Ollivier
     2018); 0: about two for all."""
+    policy_units: int = 0
+    """Units of a layer through which the policy reads the memory and, beside it, what LSTM-2 reads: so what is seen now
+    can choose among all that is remembered. 0: the policy reads the memory alone (Mirowski et al. 2016)."""
+    critic_units: int = 0
+    """Units of a layer through which the value reads the memory and, beside it, the answers to what the auxiliary head
+    is asked, which are known in training only (Pinto et al. 2018, "Asymmetric actor critic"); 0: the value reads the
+    memory alone."""
     see_reward: bool = True
     """Is the agent told the previous reward? Without it meta-learning fails: a control."""
     see_action: bool = True
@@ -53,7 +60,8 @@ class AgentConfig:
         """
         if self.memory not in MEMORIES:
             raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, not {self.memory!r}")
-        for name, least in (("features", 0), ("reward_units", 1), ("units", 1), ("span", 0)):
+        at_least = {"features": 0, "reward_units": 1, "units": 1, "span": 0, "policy_units": 0, "critic_units": 0}
+        for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
 
@@ -64,7 +72,7 @@ class Output(NamedTuple):
     logits: Tensor
     """float32 [T, B, actions]: unnormalised log-probabilities of the policy."""
     value: Tensor
-    """float32 [T, B]: expected discounted return."""
+    """float32 [T, B]: expected discounted return; not a number when the critic was not told the answers it reads."""
     hint: Tensor
     """float32 [T, B, hint_size]: the auxiliary head; used in training only."""
 
@@ -146,6 +154,9 @@ class Agent(nn.Module):
             observation_shape: (H, W, 3) or (F,).
             actions: number of actions.
             hint_size: outputs of the auxiliary head.
+
+        Raises:
+            ValueError: there is nothing for the critic to be told.
         """
         super().__init__()
         self.config = config
@@ -163,11 +174,21 @@ class Agent(nn.Module):
             self.hidden = nn.Linear(told, config.units)
         else:
             self.lstm2 = LSTM(told, config.units)
-        self.outputs = (actions, 1, hint_size)
-        self.heads = nn.Linear(config.units, sum(self.outputs))  # policy, value, auxiliary head: one product
+        self.policy = _layers(config.units + told, config.policy_units, actions)
+        self.critic = _layers(config.units + hint_size, config.critic_units, 1)
+        if self.critic is not None and not hint_size:
+            raise ValueError("critic_units must be 0 without hints: there is nothing to tell the critic")
+        # What reads the memory alone is one product: policy, value, auxiliary head.
+        self.outputs = (actions * (self.policy is None), int(self.critic is None), hint_size)
+        self.heads = nn.Linear(config.units, sum(self.outputs))
         for module in self.modules():
             _initialise(module, config.span)
-        for weight, gain in zip(self.heads.weight.data.split(self.outputs), (0.01, 1.0, 2**0.5), strict=True):
+        policy, value, hint = self.heads.weight.data.split(self.outputs)
+        for weight, gain in (
+            (policy if self.policy is None else self.policy[-1].weight.data, 0.01),
+            (value if self.critic is None else self.critic[-1].weight.data, 1.0),
+            (hint, 2**0.5),
+        ):
             if len(weight):
                 nn.init.orthogonal_(weight, gain)
 
@@ -182,7 +203,13 @@ class Agent(nn.Module):
         return tuple(torch.zeros(batch, size, device=self.device) for size in sizes)
 
     def unroll(
-        self, observation: Tensor, prev_action: Tensor, prev_reward: Tensor, first: Tensor | None, state: State
+        self,
+        observation: Tensor,
+        prev_action: Tensor,
+        prev_reward: Tensor,
+        first: Tensor | None,
+        state: State,
+        answers: Tensor | None = None,
     ) -> tuple[Output, State]:
         """Read T moments of B episodes.
 
@@ -193,6 +220,7 @@ class Agent(nn.Module):
             first: bool [B]: is the *first* of the T moments the beginning of an episode? None: of none. Nothing may
                 begin later: then the LSTMs run fused over time.
             state: memory before the first moment.
+            answers: float32 [T, B, hint_size], what the auxiliary head should say: for the critic alone.
 
         Returns:
             what the net says of each moment, and the memory after the last.
@@ -215,14 +243,26 @@ class Agent(nn.Module):
             inputs.append(reward)
         if self.config.see_action:
             inputs.append(action)
-        hidden = torch.cat(inputs, -1)
+        read = torch.cat(inputs, -1)
         if self.lstm2 is not None:
-            hidden, *last = self.lstm2.unroll(hidden, *state[-2:])
+            hidden, *last = self.lstm2.unroll(read, *state[-2:])
             after += last
         else:
-            hidden = torch.relu(self.hidden(hidden))
+            hidden = torch.relu(self.hidden(read))
         logits, value, hint = self.heads(hidden).float().split(self.outputs, -1)
+        if self.policy is not None:
+            logits = self.policy(torch.cat([hidden, read], -1)).float()
+        if self.critic is not None:
+            if answers is None:
+                value = logits.new_full((steps, batch, 1), torch.nan)
+            else:
+                value = self.critic(torch.cat([hidden, answers.to(hidden.dtype)], -1)).float()
         return Output(logits, value.squeeze(-1), hint), tuple(after)
+
+
+def _layers(inputs: int, units: int, outputs: int) -> nn.Sequential | None:
+    """Return a net with one hidden layer; None where that has no units."""
+    return nn.Sequential(nn.Linear(inputs, units), nn.ReLU(), nn.Linear(units, outputs)) if units else None
 
 
 def _tanh(x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class Rollout(NamedTuple):
     discount: Tensor
     """float32 [T, B]: 0 where value is cut after the action."""
     target: Tensor
-    """float32 [T, B, K]: what the auxiliary head should say."""
+    """float32 [T, B, K]: what the auxiliary head should say, and an informed critic reads."""
     known: Tensor
     """bool [T, B]: could it be known?"""
 
@@ -185,6 +185,7 @@ class Worker:
                     tape.prev_reward[now],
                     tape.first[0] if t == 0 else None,
                     memory,
+                    tape.target[now],
                 )
                 tape.value[t] = output.value[0]
                 if t == steps:
@@ -221,6 +222,7 @@ class Worker:
                 rollout.prev_reward[:, rows],
                 rollout.first[rows],
                 tuple(part[rows] for part in rollout.state),
+                rollout.target[:, rows],
             )
         advantages = self.advantages[:, rows]
         policy = losses.policy_loss(

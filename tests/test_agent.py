@@ -14,13 +14,16 @@ CONTROLS = [
     AgentConfig(features=24, units=16, memory="none"),
     AgentConfig(features=24, reward_units=8, units=16, see_reward=False),
     AgentConfig(features=24, reward_units=8, units=16, see_action=False),
+    AgentConfig(features=24, reward_units=8, units=16, policy_units=8, critic_units=8),
 ]
 
 
 def make(config: AgentConfig) -> Agent:
     torch.manual_seed(0)
     agent = Agent(config, SHAPE, ACTIONS, HINT)
-    torch.nn.init.normal_(agent.heads.weight)  # so that differences show
+    for layer in (agent.heads, *(agent.policy or ())):
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight)  # so that differences show
     return agent
 
 
@@ -37,9 +40,10 @@ def inputs(steps: int = T) -> tuple[torch.Tensor, ...]:
 def test_fused_over_time_equals_step_by_step(config: AgentConfig) -> None:
     agent = make(config)
     observation, action, reward = inputs()
+    answers = torch.rand(T, B, HINT)
     first = torch.tensor([True, False, True])
     state = tuple(torch.rand_like(part) for part in agent.initial_state(B))
-    fused, after = agent.unroll(observation, action, reward, first, state)
+    fused, after = agent.unroll(observation, action, reward, first, state, answers)
     memory = state
     for t in range(T):
         out, memory = agent.unroll(
@@ -48,6 +52,7 @@ def test_fused_over_time_equals_step_by_step(config: AgentConfig) -> None:
             reward[t : t + 1],
             first if t == 0 else torch.zeros(B, dtype=torch.bool),
             memory,
+            answers[t : t + 1],
         )
         for whole, single in zip(fused, out, strict=True):
             torch.testing.assert_close(whole[t], single[0], atol=1e-5, rtol=1e-4)
@@ -103,6 +108,33 @@ def test_memories_last_as_long_as_told() -> None:
         assert torch.equal(take_in, -forget) and not cell.any() and not output.any()
     without = make(AgentConfig(features=24, reward_units=64, units=64))
     assert not without.lstm2.bias_ih_l0.any() and not without.lstm2.bias_hh_l0.any()
+
+
+def test_only_the_critic_is_told_the_answers() -> None:
+    agent = make(CONTROLS[5])
+    moments = *inputs(), torch.ones(B, dtype=torch.bool), agent.initial_state(B)
+    untold, _ = agent.unroll(*moments)
+    one, memory_one = agent.unroll(*moments, torch.zeros(T, B, HINT))
+    two, memory_two = agent.unroll(*moments, torch.ones(T, B, HINT))
+    assert untold.value.isnan().all() and not torch.isclose(one.value, two.value).any()
+    for other in (untold, two):
+        assert torch.equal(one.logits, other.logits) and torch.equal(one.hint, other.hint)
+    assert all(map(torch.equal, memory_one, memory_two))
+    two.value.sum().backward()
+    assert agent.policy[0].weight.grad is None and agent.critic[0].weight.grad.any()
+    with pytest.raises(ValueError, match="critic_units must be 0 without hints"):
+        Agent(CONTROLS[5], SHAPE, ACTIONS, 0)
+
+
+def test_what_is_seen_chooses_among_what_is_remembered() -> None:
+    agent = make(CONTROLS[5])
+    assert agent.outputs == (0, 0, HINT)
+    torch.nn.init.zeros_(agent.lstm2.weight_ih_l0)  # then what is seen reaches the policy beside the memory only
+    observation, action, reward = inputs(1)
+    first = torch.ones(B, dtype=torch.bool)
+    one, _ = agent.unroll(observation, action, reward, first, agent.initial_state(B))
+    two, _ = agent.unroll(255 - observation, action, reward, first, agent.initial_state(B))
+    assert torch.equal(one.hint, two.hint) and not torch.isclose(one.logits, two.logits).all()
 
 
 def test_vectors_can_be_read_without_an_encoder() -> None:

@@ -69,6 +69,8 @@ class TaskConfig:
             EXPERIMENTS[self.task].make_task(1, 0).help_learner(
                 shaping=self.learner.shaping, hint=self.learner.hint > 0
             )
+        if self.agent.critic_units and not self.learner.hint:
+            raise ValueError("critic_units must be 0 where hint is 0: there is nothing to tell the critic")
         for name in ("steps", "seed"):
             if getattr(self, name) < (name == "steps"):
                 raise ValueError(f"{name} must be at least {int(name == 'steps')}, not {getattr(self, name)}")
