@@ -46,7 +46,7 @@ class Hints(NamedTuple):
     bonus: np.ndarray
     """float32 [B]: added to the reward that the learner maximises."""
     target: np.ndarray
-    """float32 [B, K]: what the auxiliary head should say at this moment."""
+    """float32 [B, K]: what the auxiliary head should say at this moment; what each action is worth now comes last."""
     known: np.ndarray
     """bool [B]: could it be known by now?"""
 

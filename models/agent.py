@@ -40,9 +40,10 @@ class AgentConfig:
     span: int = 0
     """Steps over which memories last at the beginning: up to this many, different for each unit (Tallec and Ollivier
     2018); 0: about two for all."""
-    policy_units: int = 0
+    reader_units: int = 0
     """Units of a layer through which the policy reads the memory and, beside it, what LSTM-2 reads: so what is seen now
-    can choose among all that is remembered. 0: the policy reads the memory alone (Mirowski et al. 2016)."""
+    can choose among all that is remembered. What actions are worth now, which the auxiliary head tells last, is read
+    through it too. 0: both are read from the memory alone (Mirowski et al. 2016)."""
     critic_units: int = 0
     """Units of a layer through which the value reads the memory and, beside it, the answers to what the auxiliary head
     is asked, which are known in training only (Pinto et al. 2018, "Asymmetric actor critic"); 0: the value reads the
@@ -60,7 +61,7 @@ class AgentConfig:
         """
         if self.memory not in MEMORIES:
             raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, not {self.memory!r}")
-        at_least = {"features": 0, "reward_units": 1, "units": 1, "span": 0, "policy_units": 0, "critic_units": 0}
+        at_least = {"features": 0, "reward_units": 1, "units": 1, "span": 0, "reader_units": 0, "critic_units": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
@@ -74,7 +75,7 @@ class Output(NamedTuple):
     value: Tensor
     """float32 [T, B]: expected discounted return; not a number when the critic was not told the answers it reads."""
     hint: Tensor
-    """float32 [T, B, hint_size]: the auxiliary head; used in training only."""
+    """float32 [T, B, hint_size]: the auxiliary head, what each action is worth now last; used in training only."""
 
 
 State = tuple[Tensor, ...]
@@ -174,21 +175,28 @@ class Agent(nn.Module):
             self.hidden = nn.Linear(told, config.units)
         else:
             self.lstm2 = LSTM(told, config.units)
-        self.policy = _layers(config.units + told, config.policy_units, actions)
-        self.critic = _layers(config.units + hint_size, config.critic_units, 1)
-        if self.critic is not None and not hint_size:
+        if config.critic_units and not hint_size:
             raise ValueError("critic_units must be 0 without hints: there is nothing to tell the critic")
-        # What reads the memory alone is one product: policy, value, auxiliary head.
-        self.outputs = (actions * (self.policy is None), int(self.critic is None), hint_size)
-        self.heads = nn.Linear(config.units, sum(self.outputs))
+        self.reader = self.critic = None
+        reads_memory = [actions, 1, hint_size]
+        if config.reader_units:
+            worth = min(actions, hint_size)
+            self.reader = _layers(config.units + told, config.reader_units, actions + worth)
+            reads_memory[0] = 0
+            reads_memory[2] -= worth
+        if config.critic_units:
+            self.critic = _layers(config.units + hint_size, config.critic_units, 1)
+            reads_memory[1] = 0
+        self.outputs = tuple(reads_memory)
+        self.heads = nn.Linear(config.units, sum(self.outputs))  # policy, value, auxiliary head: one product
         for module in self.modules():
             _initialise(module, config.span)
         policy, value, hint = self.heads.weight.data.split(self.outputs)
-        for weight, gain in (
-            (policy if self.policy is None else self.policy[-1].weight.data, 0.01),
-            (value if self.critic is None else self.critic[-1].weight.data, 1.0),
-            (hint, 2**0.5),
-        ):
+        if self.reader is not None:
+            policy = self.reader[-1].weight.data[:actions]
+        if self.critic is not None:
+            value = self.critic[-1].weight.data
+        for weight, gain in ((policy, 0.01), (value, 1.0), (hint, 2**0.5)):
             if len(weight):
                 nn.init.orthogonal_(weight, gain)
 
@@ -250,8 +258,9 @@ class Agent(nn.Module):
         else:
             hidden = torch.relu(self.hidden(read))
         logits, value, hint = self.heads(hidden).float().split(self.outputs, -1)
-        if self.policy is not None:
-            logits = self.policy(torch.cat([hidden, read], -1)).float()
+        if self.reader is not None:
+            logits, worth = self.reader(torch.cat([hidden, read], -1)).float().tensor_split([self.actions], -1)
+            hint = torch.cat([hint, worth], -1)
         if self.critic is not None:
             if answers is None:
                 value = logits.new_full((steps, batch, 1), torch.nan)
@@ -260,9 +269,8 @@ class Agent(nn.Module):
         return Output(logits, value.squeeze(-1), hint), tuple(after)
 
 
-def _layers(inputs: int, units: int, outputs: int) -> nn.Sequential | None:
-    """Return a net with one hidden layer; None where that has no units."""
-    return nn.Sequential(nn.Linear(inputs, units), nn.ReLU(), nn.Linear(units, outputs)) if units else None
+def _layers(inputs: int, units: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, units), nn.ReLU(), nn.Linear(units, outputs))
 
 
 def _tanh(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from models.agent import Agent, AgentConfig
 
-T, B, ACTIONS, HINT = 7, 3, 4, 2
+T, B, ACTIONS, HINT = 7, 3, 4, 6
 SHAPE = (30, 40, 3)
 
 CONTROLS = [
@@ -14,14 +14,14 @@ CONTROLS = [
     AgentConfig(features=24, units=16, memory="none"),
     AgentConfig(features=24, reward_units=8, units=16, see_reward=False),
     AgentConfig(features=24, reward_units=8, units=16, see_action=False),
-    AgentConfig(features=24, reward_units=8, units=16, policy_units=8, critic_units=8),
+    AgentConfig(features=24, reward_units=8, units=16, reader_units=8, critic_units=8),
 ]
 
 
 def make(config: AgentConfig) -> Agent:
     torch.manual_seed(0)
     agent = Agent(config, SHAPE, ACTIONS, HINT)
-    for layer in (agent.heads, *(agent.policy or ())):
+    for layer in (agent.heads, *(agent.reader or ())):
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.normal_(layer.weight)  # so that differences show
     return agent
@@ -121,20 +121,22 @@ def test_only_the_critic_is_told_the_answers() -> None:
         assert torch.equal(one.logits, other.logits) and torch.equal(one.hint, other.hint)
     assert all(map(torch.equal, memory_one, memory_two))
     two.value.sum().backward()
-    assert agent.policy[0].weight.grad is None and agent.critic[0].weight.grad.any()
+    assert agent.reader[0].weight.grad is None and agent.critic[0].weight.grad.any()
     with pytest.raises(ValueError, match="critic_units must be 0 without hints"):
         Agent(CONTROLS[5], SHAPE, ACTIONS, 0)
 
 
 def test_what_is_seen_chooses_among_what_is_remembered() -> None:
     agent = make(CONTROLS[5])
-    assert agent.outputs == (0, 0, HINT)
+    assert agent.outputs == (0, 0, HINT - ACTIONS)
     torch.nn.init.zeros_(agent.lstm2.weight_ih_l0)  # then what is seen reaches the policy beside the memory only
     observation, action, reward = inputs(1)
     first = torch.ones(B, dtype=torch.bool)
     one, _ = agent.unroll(observation, action, reward, first, agent.initial_state(B))
     two, _ = agent.unroll(255 - observation, action, reward, first, agent.initial_state(B))
-    assert torch.equal(one.hint, two.hint) and not torch.isclose(one.logits, two.logits).all()
+    assert torch.equal(one.hint[..., :-ACTIONS], two.hint[..., :-ACTIONS])
+    assert not torch.isclose(one.hint[..., -ACTIONS:], two.hint[..., -ACTIONS:]).all()
+    assert not torch.isclose(one.logits, two.logits).all()
 
 
 def test_vectors_can_be_read_without_an_encoder() -> None:

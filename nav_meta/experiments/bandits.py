@@ -87,11 +87,15 @@ class BanditExperiment(Experiment):
             # A policy that is certain too early stays poor. But where there is not time for all arms, one that keeps to
             # an order of its own need not remember which it has tried.
             entropy = 0.1 if self.count < self.pulls / 2 else 0.02
+            # The auxiliary loss is a mean over arms: with 50 the few that have been tried hardly count.
+            learner = informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=1.0 if self.count <= 10 else 6.0)
+            agent = replace(agent, span=self.pulls)
+            if self.pulls <= 100 and self.count <= 10:
+                return Training(agent, learner, 16_000_000, minutes=6.0)
+            # There is much left to find late, which a critic that is told the answers sees sooner.
+            agent = replace(agent, critic_units=64)
             return Training(
-                replace(agent, span=self.pulls),
-                informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=1.0),
-                16_000_000 if self.count <= 10 else 24_000_000,
-                minutes=6.0 if self.count <= 10 else 10.0,
+                agent, learner, 32_000_000 if self.pulls <= 100 else 12_000_000, 15.0 if self.pulls <= 100 else 5.0
             )
         if self.arms == "independent":
             # What one arm is worth is not known from the other: exploring pays late.

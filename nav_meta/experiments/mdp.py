@@ -67,15 +67,15 @@ class MDPExperiment(Experiment):
         self.episodes = episodes
         steps = episodes * HORIZON
         self.training = Training(
-            replace(VECTOR_AGENT, units=128, span=steps),
+            replace(VECTOR_AGENT, units=128, span=steps, reader_units=128, critic_units=64),
             informed_learner(
                 steps,
-                gamma=0.9 if episodes <= 10 else 0.95,
+                gamma=0.95 if episodes <= 10 else 0.98,
                 passes=2,
-                learning_rate=7e-3,
+                learning_rate=1e-2,
                 entropy=0.1,
                 value=0.05,
-                hint=0.3,
+                hint=4.0,
                 max_gradient_norm=5.0,
             ),
             12_000_000,

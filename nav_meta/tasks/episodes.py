@@ -67,7 +67,7 @@ class EpisodicTask(ABC):
         Args:
             shaping: what it is paid. 0: the reward; 1: minus the action's regret, which for each draw is the same on
                 average over episodes, up to a constant, without the noise; between: a mixture of the two.
-            hint: should the auxiliary head tell what each action pays on average, in every state where there are some?
+            hint: should the auxiliary head give the `answers`?
 
         Raises:
             ValueError: names the option and its range, or the task does not know its means.
@@ -78,7 +78,7 @@ class EpisodicTask(ABC):
             if value and not self.knows_means:
                 raise ValueError(f"{name} must be 0: {type(self).__name__} does not know what actions pay on average")
         self._shaping = shaping
-        self.hint_size = self.means[0].size if hint else 0
+        self.hint_size = self.answers().shape[1] if hint else 0
 
     def renew(self) -> np.ndarray:
         """Begin a new episode wherever one is over; return bool [B]: where."""
@@ -117,8 +117,8 @@ class EpisodicTask(ABC):
         )
 
     def hints(self) -> Hints:
-        """Return what `help_learner` asks for: the bonus that turns the last reward into it, and the means."""
-        target = self.means.reshape(self.batch, -1) if self.hint_size else np.zeros((self.batch, 0))
+        """Return what `help_learner` asks for: the bonus that turns the last reward into it, and the answers."""
+        target = self.answers() if self.hint_size else np.zeros((self.batch, 0))
         return Hints(self._bonus.copy(), target.astype(np.float32), np.full(self.batch, self.hint_size > 0))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -149,6 +149,10 @@ class EpisodicTask(ABC):
         actions made in an episode it is, on average, what the best play brings less what the agent was paid.
         """
         raise NotImplementedError
+
+    def answers(self) -> np.ndarray:
+        """Return float64 [B, K], what the auxiliary head is to say: what each action pays on average."""
+        return self.means
 
     @abstractmethod
     def observe(self, out: np.ndarray) -> None:

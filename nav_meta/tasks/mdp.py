@@ -109,6 +109,10 @@ class TabularMDP(EpisodicTask):
         values = self._values[np.arange(self.batch), self._step % HORIZON, self.place]
         return values.max(1, keepdims=True) - values
 
+    def answers(self) -> np.ndarray:
+        """Return what each action pays in each state and what each is worth at this moment, float64 [B, S A + A]."""
+        return np.concatenate([self.means.reshape(self.batch, -1), -self.regrets()], 1)
+
     def observe(self, out: np.ndarray) -> None:
         """Show the state, the beginning of an inner episode, how much of it has passed, and what was tried last."""
         out[:] = 0
