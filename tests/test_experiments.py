@@ -148,6 +148,7 @@ def test_other_options_in_the_same_folder(finished, script):
         (["independent", "--learner.environments", 6], "must split evenly"),
         (["independent", "--learner.shaping", 2], "shaping must be between 0 and 1"),
         (["two-step", "--learner.shaping", 1], "shaping must be 0: TwoStep does not know what actions pay on average"),
+        (["mdp-10", "--learner.hint", 0], "critic_units must be 0 where hint is 0"),
     ],
 )
 def test_bad_input(script, arguments, said):
