@@ -16,7 +16,9 @@ from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import plan
 from nav_meta.experiments.table import flat, lines, rows_of
+from nav_meta.experiments.training import Job, TaskConfig, load
 from nav_meta.learner import Learner
+from nav_meta.loading import config_from_dict
 
 ROOT = Path(__file__).parents[1]
 EPISODES = 8
@@ -130,6 +132,31 @@ def test_what_is_done_is_not_done_again(finished, script):
     )
     assert again.returncode == 0, again.stderr
     assert record.stat().st_size == before.st_size and (folder / "table.md").read_text() == table
+
+
+def test_start(finished, script, tmp_path):
+    folder, _ = finished
+    options = ["train_task.py", "dependent-easy", "--steps", 1, "--out", tmp_path / "run"]
+    result = script(*options, "--start", folder, *TINY)
+    assert result.returncode == 0, result.stderr
+    first = json.loads((tmp_path / "run" / "agent" / "seed-0" / "metrics.jsonl").read_text().splitlines()[0])
+    seed = folder / "agent" / "seed-0"
+    config = config_from_dict(TaskConfig, json.loads((seed / "config.json").read_text())["config"], seed)
+    played = EXPERIMENTS[config.task].play(load(Job(config, seed)).policy, episodes=256, seed=1 << 20)
+    assert first["step"] == 0 and first["validation/regret"] == played.figures["regret"].mean()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [([], "no good checkpoint in"), (["--agent.units", 9], "other nets: give this run their --agent")],
+)
+def test_start_with_nothing_or_another_net(finished, script, tmp_path, options, said):
+    folder = finished[0] if options else tmp_path
+    result = script(
+        "train_task.py", "dependent-easy", "--out", tmp_path / "run", *TINY, "--start", folder, "--steps", 1, *options
+    )
+    assert result.returncode == 2 and said in result.stderr and "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_other_options_in_the_same_folder(finished, script):

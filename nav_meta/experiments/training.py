@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import tyro
+from torch import Tensor
 
 from models.agent import Agent, AgentConfig
 from nav_meta import checkpoint, evaluation, report
@@ -53,6 +54,9 @@ class TaskConfig:
     """How it learns."""
     steps: int
     """Steps to train for."""
+    start: str | None = None
+    """Folder of finished runs whose weights to begin with, seed for seed, such as those of shorter episodes; None:
+    random ones."""
     seed: int = 0
     """Of weights, tasks and actions."""
     workers: int = 1
@@ -118,15 +122,24 @@ def train(job: Job, wandb: str = "auto", label: str = "") -> bool:
         False when it was stopped before its end.
 
     Raises:
-        UserError: when the folder holds a run with other options, the disk is full, or training diverged.
+        UserError: when the folder holds a run with other options, there are no weights to start with or they are of
+            another net, the disk is full, or training diverged.
     """
     config, folder = job
     experiment = EXPERIMENTS[config.task]
     resume = (folder / CONFIG).exists()
+    weights = _weights_to_start(job) if config.start and not resume else None
     tracker = Tracker(folder, asdict(config), wandb)
     learner = Learner(
         config.learner, config.agent, partial(_make_task, config), config.workers, config.steps, config.seed
     )
+    if weights:
+        try:
+            learner.agent.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(
+                f"the agents in {config.start} are other nets: give this run their --agent options."
+            ) from error
     policy = evaluation.of_agent(learner.agent, learner.precision)
 
     def test(episodes: int, seed: int) -> Played:
@@ -247,6 +260,12 @@ def finish(experiment: Experiment, config: TaskConfig, agents: Mapping[str, Sequ
     write_atomically(folder / "result.json", json.dumps(result, indent=1).encode())
     experiment.draw(players, folder / "figure.png")
     return rows
+
+
+def _weights_to_start(job: Job) -> dict[str, Tensor]:
+    """Return those of the run that is called like this one: agent or control, and seed."""
+    _, contents = checkpoint.load_latest(Path(job.config.start, job.folder.parent.name, job.folder.name, "checkpoints"))
+    return contents["agent"]
 
 
 def _is_done(job: Job) -> bool:
