@@ -15,7 +15,7 @@ from mazes import reference
 from mazes.layout import MazeConfig
 from nav_meta import evaluation
 from nav_meta.evaluation import MakePolicy, MazeSet
-from nav_meta.loading import RELEASED, Loaded
+from nav_meta.loading import Loaded
 
 COLUMNS = {
     "first": "latency/first",
@@ -54,7 +54,8 @@ def name_of(loaded: Loaded) -> str:
     """Return what an agent is called in a table."""
     agent = loaded.config.agent
     memory = {"stacked": "stacked LSTM", "single": "one LSTM", "none": "feed-forward"}[agent.memory]
-    where = "released" if loaded.path == RELEASED else loaded.path.parent.parent.name
+    path = loaded.path.resolve()
+    where = path.parent.parent.name if path.parent.name == "checkpoints" else path.stem
     without = [name for name, seen in (("reward", agent.see_reward), ("action", agent.see_action)) if not seen]
     return memory + (f" without {' and '.join(without)}" if without else "") + f" ({where})"
 

@@ -78,8 +78,8 @@ class MDPExperiment(Experiment):
                 hint=4.0,
                 max_gradient_norm=5.0,
             ),
-            12_000_000,
-            minutes=5.5,
+            8_000_000 if episodes <= 10 else 12_000_000,
+            minutes=6.0,
         )
 
     def make_task(
