@@ -13,7 +13,16 @@ from nav_meta.config import processors
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import flat, lines
-from nav_meta.experiments.training import TaskConfig, finish, jobs_of, load, preset, train_all, without_reward
+from nav_meta.experiments.training import (
+    TaskConfig,
+    finish,
+    jobs_of,
+    load,
+    preset,
+    stages_of,
+    train_all,
+    without_reward,
+)
 from nav_meta.records import write_result
 
 
@@ -51,16 +60,19 @@ def main() -> None:
         raise UserError("--seeds and --jobs must be at least 1.")
     clock = time.perf_counter()
     folder = options.out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
-    trained = {"agent": (options.config, options.seeds)}
-    if options.control:
-        trained["agent-without-reward"] = (without_reward(options.config), 1)
-    jobs = {name: jobs_of(config, folder / name, seeds) for name, (config, seeds) in trained.items()}
-    if not train_all([job for some in jobs.values() for job in some], parallel=options.jobs, wandb=options.wandb):
-        print(f"go on with the same options and --out {folder}", file=sys.stderr)
-        return
+    steps = 0
+    for config, place in stages_of(options.config, folder):
+        jobs = {"agent": jobs_of(config, place / "agent", options.seeds)}
+        if options.control:
+            jobs["agent-without-reward"] = jobs_of(without_reward(config), place / "agent-without-reward", 1)
+        together = [job for some in jobs.values() for job in some]
+        if not train_all(together, parallel=options.jobs, wandb=options.wandb):
+            print(f"go on with the same options and --out {folder}", file=sys.stderr)
+            return
+        steps += config.steps * len(together)
     agents = {name: [load(job) for job in some] for name, some in jobs.items()}
     experiment = EXPERIMENTS[task]
-    rows = finish(experiment, options.config, agents, folder)
+    rows = finish(experiment, config, agents, folder)
     report.show(
         lines(rows, experiment.columns),
         f"{experiment.title}; in square brackets 95 % intervals over test episodes, in round ones each seed",
@@ -68,8 +80,7 @@ def main() -> None:
     for name in ("table.md", "figure.png"):
         print(folder / name, file=sys.stderr)
     if options.json:
-        steps = sum(config.steps * seeds for config, seeds in trained.values())
-        write_result(options.json, flat(rows), options.config, clock, steps)
+        write_result(options.json, flat(rows), config, clock, steps)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import plan
 from nav_meta.experiments.table import flat, lines, rows_of
-from nav_meta.experiments.training import Job, TaskConfig, load
+from nav_meta.experiments.training import Job, TaskConfig, load, preset, stages_of
 from nav_meta.learner import Learner
 from nav_meta.loading import config_from_dict
 
@@ -99,6 +100,18 @@ def test_quick_is_ten_minutes_at_most():
     assert (
         sum(item.minutes for item in plan(tuple(EXPERIMENTS), 3, quick=True, parallel=2)) <= 5
     )  # the rest is for the tests
+
+
+def test_what_others_begin_with_is_trained_first():
+    stages = stages_of(replace(preset("mdp-75"), seed=5), Path("run"))
+    first, second, last = (config for config, _ in stages)
+    assert [config.task for config in (first, second, last)] == ["mdp-25", "mdp-50", "mdp-75"]
+    assert {config.seed for config in (first, second, last)} == {5}
+    assert first.start is None and [second.start, last.start] == [str(folder) for _, folder in stages[:2]]
+    assert stages[2][1] == Path("run")
+    assert len(stages_of(replace(preset("mdp-75"), start="others"), Path("run"))) == 1
+    items = plan(["mdp-75", "independent", "mdp-25"], 3, quick=False, parallel=2)
+    assert [item.experiment.name for item in items] == ["mdp-25", "mdp-50", "mdp-75", "independent"]
 
 
 @pytest.fixture(scope="module")

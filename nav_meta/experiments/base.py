@@ -32,6 +32,8 @@ class Training:
     """What that takes on one core."""
     seeds: int = 1
     """How many agents the experiment asks for at least."""
+    start: str | None = None
+    """The experiment with whose agents' weights they begin, seed for seed, such as one of shorter episodes."""
 
 
 VECTOR_AGENT = AgentConfig(features=0, memory="single", units=48)

@@ -36,6 +36,8 @@ def plan(names: Sequence[str], seeds: int, *, quick: bool, parallel: int) -> lis
         quick: one short-lived agent each instead.
         parallel: how many are trained at a time.
     """
+    # With the agents of some, others begin.
+    names = dict.fromkeys(needed for name in names for needed in (*_before(name), name))
     experiments = [EXPERIMENTS[name] for name in names]
     share = 1.0
     if quick:
@@ -67,12 +69,16 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
         The page, or None when it was stopped before its end: the same call goes on.
     """
     jobs: dict[str, dict[str, list[Job]]] = {}
+    stages: dict[int, list[Job]] = {}
     for item in items:
-        name = item.experiment.name
+        name, config, start = item.experiment.name, item.config, item.experiment.training.start
+        if start is not None:
+            config = replace(config, start=str(folder / start))
         jobs[name] = {
-            "agent": jobs_of(item.config, folder / name / "agent", item.seeds),
-            "agent-without-reward": jobs_of(without_reward(item.config), folder / name / "agent-without-reward", 1),
+            "agent": jobs_of(config, folder / name / "agent", item.seeds),
+            "agent-without-reward": jobs_of(without_reward(config), folder / name / "agent-without-reward", 1),
         }
+        stages.setdefault(len(_before(name)), []).extend(job for some in jobs[name].values() for job in some)
     left = {name: sum(len(some) for some in rows.values()) for name, rows in jobs.items()}
     by_name = {item.experiment.name: item for item in items}
     bandits: dict[str, list[MakePolicy]] = {}
@@ -92,5 +98,13 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
         write_page(folder, EXPERIMENTS.values(), command)
         print(f"{name} is done: {folder / name}", file=sys.stderr)
 
-    everything = [job for rows in jobs.values() for some in rows.values() for job in some]
-    return folder / PAGE if train_all(everything, parallel=parallel, wandb=wandb, then=then) else None
+    for _, stage in sorted(stages.items()):
+        if not train_all(stage, parallel=parallel, wandb=wandb, then=then):
+            return None
+    return folder / PAGE
+
+
+def _before(name: str) -> list[str]:
+    """Return the experiments that must be trained first, in their order."""
+    start = EXPERIMENTS[name].training.start
+    return [] if start is None else [*_before(start), start]

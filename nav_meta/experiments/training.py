@@ -55,8 +55,8 @@ class TaskConfig:
     steps: int
     """Steps to train for."""
     start: str | None = None
-    """Folder of finished runs whose weights to begin with, seed for seed, such as those of shorter episodes; None:
-    random ones."""
+    """Folder of finished runs whose weights to begin with, seed for seed; None: those of the experiment of shorter
+    episodes that the preset names, which is trained first, or random ones."""
     seed: int = 0
     """Of weights, tasks and actions."""
     workers: int = 1
@@ -94,6 +94,17 @@ def preset(name: str) -> TaskConfig:
     """Return how an experiment's agent is trained."""
     training = EXPERIMENTS[name].training
     return TaskConfig(name, training.agent, training.learner, training.steps)
+
+
+def stages_of(config: TaskConfig, folder: Path) -> list[tuple[TaskConfig, Path]]:
+    """Return what is trained first, because its agents' weights are begun with, and then the experiment itself."""
+    start = EXPERIMENTS[config.task].training.start
+    if start is None or config.start is not None:
+        return [(config, folder)]
+    first = preset(start)
+    agent = replace(config.agent, span=first.agent.span)
+    first = replace(first, agent=agent, seed=config.seed, workers=config.workers)
+    return [*stages_of(first, folder / start), (replace(config, start=str(folder / start)), folder)]
 
 
 def without_reward(config: TaskConfig) -> TaskConfig:
