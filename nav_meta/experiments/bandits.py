@@ -88,14 +88,15 @@ class BanditExperiment(Experiment):
             # an order of its own need not remember which it has tried.
             entropy = 0.1 if self.count < self.pulls / 2 else 0.02
             # The auxiliary loss is a mean over arms: with 50 the few that have been tried hardly count.
-            learner = informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=1.0 if self.count <= 10 else 6.0)
-            agent = replace(agent, span=self.pulls)
-            if self.pulls <= 100 and self.count <= 10:
-                return Training(agent, learner, 16_000_000, minutes=6.0)
-            # There is much left to find late, which a critic that is told the answers sees sooner.
-            agent = replace(agent, critic_units=64)
+            hint = 1.0 if self.count <= 10 else 6.0
+            # Where much is left to find late, a critic that is told the answers sees it sooner.
+            critic_units = 64 if self.count > 10 or self.pulls > 100 else 0
+            steps = (16_000_000 if self.pulls <= 100 else 8_000_000) * (1 if self.count <= 10 else 2)
             return Training(
-                agent, learner, 32_000_000 if self.pulls <= 100 else 12_000_000, 15.0 if self.pulls <= 100 else 5.0
+                replace(agent, span=self.pulls, critic_units=critic_units),
+                informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=hint),
+                steps,
+                minutes=steps / 2_400_000,
             )
         if self.arms == "independent":
             # What one arm is worth is not known from the other: exploring pays late.
