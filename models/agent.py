@@ -5,7 +5,8 @@ An encoder and a stacked LSTM under a policy and a value.
     features f = encoder(observation)
     LSTM-1 reads (f, previous reward)
     LSTM-2 reads (f, output of LSTM-1, previous action)
-    policy and value read LSTM-2
+    policy and value read LSTM-2; the policy also what LSTM-2 reads, where there is a reader, and the value what only
+    the learner is told, where there is a critic
 
 Axes: T time, B batch, F features. One way in: `Agent.unroll` acts (T = 1), learns, evaluates and films.
 """
@@ -163,25 +164,25 @@ class Agent(nn.Module):
         self.config = config
         self.actions = actions
         self.encoder = Encoder(observation_shape, config.channels, config.features)
-        told = self.encoder.features
+        read = self.encoder.features
         self.lstm1 = self.lstm2 = None
         if config.memory == "stacked":
             self.lstm1 = LSTM(self.encoder.features + config.see_reward, config.reward_units)
-            told += config.reward_units
+            read += config.reward_units
         else:
-            told += config.see_reward
-        told += actions * config.see_action
+            read += config.see_reward
+        read += actions * config.see_action
         if config.memory == "none":
-            self.hidden = nn.Linear(told, config.units)
+            self.hidden = nn.Linear(read, config.units)
         else:
-            self.lstm2 = LSTM(told, config.units)
+            self.lstm2 = LSTM(read, config.units)
         if config.critic_units and not hint_size:
             raise ValueError("critic_units must be 0 without hints: there is nothing to tell the critic")
         self.reader = self.critic = None
         reads_memory = [actions, 1, hint_size]
         if config.reader_units:
             worth = min(actions, hint_size)
-            self.reader = _layers(config.units + told, config.reader_units, actions + worth)
+            self.reader = _layers(config.units + read, config.reader_units, actions + worth)
             reads_memory[0] = 0
             reads_memory[2] -= worth
         if config.critic_units:
