@@ -91,7 +91,8 @@ class BanditExperiment(Experiment):
             hint = 1.0 if self.count <= 10 else 6.0
             # Where much is left to find late, a critic that is told the answers sees it sooner.
             critic_units = 64 if self.count > 10 or self.pulls > 100 else 0
-            steps = (16_000_000 if self.pulls <= 100 else 8_000_000) * (1 if self.count <= 10 else 2)
+            few, many = (16_000_000, 32_000_000) if self.pulls <= 100 else (8_000_000, 12_000_000)
+            steps = few if self.count <= 10 else many
             return Training(
                 replace(agent, span=self.pulls, critic_units=critic_units),
                 informed_learner(self.pulls, gamma=0.99, entropy=entropy, hint=hint),
