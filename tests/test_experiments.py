@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from nav_meta.experiments.table import flat, lines, rows_of
 from nav_meta.experiments.training import Job, TaskConfig, load, preset, stages_of
 from nav_meta.learner import Learner
 from nav_meta.loading import config_from_dict
+from nav_meta.tasks.episodes import EpisodicTask
 
 ROOT = Path(__file__).parents[1]
 EPISODES = 8
@@ -69,7 +69,12 @@ def test_the_learner_takes_it(experiment):
     """One update as trained, but with few environments; then the agent plays."""
     training = experiment.training
     learner_config = training.learner
-    make_task = partial(experiment.make_task, learner_config.minibatches)
+
+    def make_task(worker: int) -> EpisodicTask:
+        task = experiment.make_task(learner_config.minibatches, worker)
+        task.help_learner(shaping=learner_config.shaping, hint=learner_config.hint > 0)
+        return task
+
     learner = Learner(learner_config, training.agent, make_task, 1, 1, 0)
     metrics = learner.update()
     assert all(np.isfinite(value) for key, value in metrics.items() if key.startswith("loss/"))
