@@ -215,6 +215,7 @@ class Worker:
         """
         config, rollout, agent = self.config, self.rollout, self.agent
         rows = torch.from_numpy(chosen).to(self.device)
+        answers = rollout.target[:, rows]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll(
                 rollout.observation.index_select(1, rows),  # 20 times as fast as [:, rows]
@@ -222,7 +223,7 @@ class Worker:
                 rollout.prev_reward[:, rows],
                 rollout.first[rows],
                 tuple(part[rows] for part in rollout.state),
-                rollout.target[:, rows],
+                answers,
             )
         advantages = self.advantages[:, rows]
         policy = losses.policy_loss(
@@ -234,7 +235,7 @@ class Worker:
         )
         value = losses.value_loss(output.value, advantages + rollout.value[:-1, rows])
         hint = (
-            losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
+            losses.hint_loss(output.hint, answers, rollout.known[:, rows])
             if output.hint.numel()
             else value.new_zeros(())
         )

@@ -16,12 +16,11 @@ from nav_meta.experiments.table import flat, lines
 from nav_meta.experiments.training import (
     TaskConfig,
     finish,
-    jobs_of,
+    jobs_by_row,
     load,
     preset,
     stages_of,
     train_all,
-    without_reward,
 )
 from nav_meta.records import write_result
 
@@ -62,9 +61,7 @@ def main() -> None:
     folder = options.out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     steps = 0
     for config, place in stages_of(options.config, folder):
-        jobs = {"agent": jobs_of(config, place / "agent", options.seeds)}
-        if options.control:
-            jobs["agent-without-reward"] = jobs_of(without_reward(config), place / "agent-without-reward", 1)
+        jobs = jobs_by_row(config, place, options.seeds, control=options.control)
         together = [job for some in jobs.values() for job in some]
         if not train_all(together, parallel=options.jobs, wandb=options.wandb):
             print(f"go on with the same options and --out {folder}", file=sys.stderr)

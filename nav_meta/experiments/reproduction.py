@@ -11,7 +11,7 @@ from nav_meta.experiments.bandits import SETS, draw_regret_matrix, regret_matrix
 from nav_meta.experiments.base import Experiment
 from nav_meta.experiments.page import MATRIX, PAGE, write_page
 from nav_meta.experiments.registry import EXPERIMENTS
-from nav_meta.experiments.training import Job, TaskConfig, finish, jobs_of, load, preset, train_all, without_reward
+from nav_meta.experiments.training import Job, TaskConfig, finish, jobs_by_row, load, preset, train_all
 
 QUICK_MINUTES = 2.0
 """Training time of everything together at small scale; starting, tests and rivals take three times as much."""
@@ -74,10 +74,7 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
         name, config, start = item.experiment.name, item.config, item.experiment.training.start
         if start is not None:
             config = replace(config, start=str(folder / start))
-        jobs[name] = {
-            "agent": jobs_of(config, folder / name / "agent", item.seeds),
-            "agent-without-reward": jobs_of(without_reward(config), folder / name / "agent-without-reward", 1),
-        }
+        jobs[name] = jobs_by_row(config, folder / name, item.seeds, control=True)
         stages.setdefault(len(_before(name)), []).extend(job for some in jobs[name].values() for job in some)
     left = {name: sum(len(some) for some in rows.values()) for name, rows in jobs.items()}
     by_name = {item.experiment.name: item for item in items}

@@ -126,6 +126,15 @@ def jobs_of(config: TaskConfig, folder: Path, seeds: int) -> list[Job]:
     ]
 
 
+def jobs_by_row(config: TaskConfig, folder: Path, seeds: int, *, control: bool) -> dict[str, list[Job]]:
+    """Return an experiment's trainings by their row in its table: agents, and one not told its reward as a control."""
+    jobs = {"agent": jobs_of(config, folder / "agent", seeds)}
+    if control:
+        name = "agent-without-reward"
+        jobs[name] = jobs_of(without_reward(config), folder / name, 1)
+    return jobs
+
+
 def train(job: Job, wandb: str = "auto", label: str = "") -> bool:
     """Train one seed's agent and test it; a run that was stopped goes on.
 
