@@ -22,6 +22,11 @@ from torch.nn import functional
 
 MEMORIES = ("stacked", "single", "none")
 
+PIXEL_MEAN = (110.0, 109.0, 95.0)
+"""Red, green and blue of a pixel, on average over a random walk through 3x3 mazes."""
+PIXEL_DEVIATION = (40.0, 34.0, 47.0)
+"""Their standard deviations on that walk."""
+
 
 @dataclass(frozen=True)
 class AgentConfig:
@@ -87,8 +92,12 @@ class Encoder(nn.Module):
     """Pictures uint8 [N, H, W, 3] or vectors float32 [N, F] to features [N, features].
 
     Kernels depend on the picture's size: 8x8 / 4 and 4x4 / 2 for 60 rows and more, as in Mirowski et al. (2016),
-    5x5 / 3 and 3x3 / 2 below.
+    5x5 / 3 and 3x3 / 2 below. Pixels are first brought to a mean of 0 and a variance of 1, without which learning takes
+    half as many steps again.
     """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, observation_shape: Sequence[int], channels: tuple[int, int], features: int) -> None:
         """Build for pictures (H, W, 3) or vectors (F,).
@@ -104,10 +113,12 @@ class Encoder(nn.Module):
             return
         if not features:
             raise ValueError("features must be at least 1 for pictures, not 0")
-        height, width, colours = observation_shape
+        height, width, _ = observation_shape
         (kernel1, stride1), (kernel2, stride2) = ((8, 4), (4, 2)) if height >= 60 else ((5, 3), (3, 2))
         rows, columns = (((side - kernel1) // stride1 + 1 - kernel2) // stride2 + 1 for side in (height, width))
-        self.conv1 = nn.Conv2d(colours, channels[0], kernel1, stride1)
+        self.register_buffer("mean", torch.tensor(PIXEL_MEAN))
+        self.register_buffer("deviation", torch.tensor(PIXEL_DEVIATION))
+        self.conv1 = nn.Conv2d(3, channels[0], kernel1, stride1)
         self.conv2 = nn.Conv2d(channels[0], channels[1], kernel2, stride2)
         self.linear = nn.Linear(rows * columns * channels[1], features)
 
@@ -120,9 +131,11 @@ class Encoder(nn.Module):
         device = observation.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
         # Height, width, colour in memory, which torch calls channels_last, all the way to the features: nothing is
-        # copied. Bytes are exact in bfloat16, so the weights are scaled and not the many pixels.
+        # copied. Bytes are exact in bfloat16, so the weights are scaled and the bias is moved, and not the many pixels.
         x = observation.permute(0, 3, 1, 2).to(dtype)
-        x = torch.relu(functional.conv2d(x, self.conv1.weight / 255, self.conv1.bias, self.conv1.stride))
+        weight = self.conv1.weight / self.deviation[:, None, None]
+        bias = self.conv1.bias - (weight * self.mean[:, None, None]).sum((1, 2, 3))
+        x = torch.relu(functional.conv2d(x, weight, bias, self.conv1.stride))
         x = torch.relu(self.conv2(x))
         return torch.relu(self.linear(x.permute(0, 2, 3, 1).flatten(1)))
 

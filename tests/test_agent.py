@@ -1,9 +1,12 @@
 """The net: fused over time against step by step, memory reset, and the controls."""
 
+import numpy as np
 import pytest
 import torch
 
-from models.agent import Agent, AgentConfig
+from mazes.environment import MazeEnvironment
+from mazes.layout import MazeConfig
+from models.agent import PIXEL_DEVIATION, PIXEL_MEAN, Agent, AgentConfig, Encoder
 
 T, B, ACTIONS, HINT = 7, 3, 4, 6
 SHAPE = (30, 40, 3)
@@ -152,3 +155,25 @@ def test_illegal_options_are_named() -> None:
         AgentConfig(memory="elephant")
     with pytest.raises(ValueError, match="units must be at least 1"):
         AgentConfig(units=0)
+
+
+def test_the_first_layer_sees_pixels_of_mean_0_and_variance_1() -> None:
+    environment = MazeEnvironment(MazeConfig(), 64)
+    draw = np.random.default_rng(0)
+    pictures = []
+    for _ in range(30):
+        environment.step(draw.integers(0, environment.actions, 64))
+        pictures.append(environment.time_step().observation)
+    pixels = (np.concatenate(pictures) - np.array(PIXEL_MEAN)) / np.array(PIXEL_DEVIATION)
+    np.testing.assert_allclose(pixels.mean((0, 1, 2)), 0, atol=0.1)
+    np.testing.assert_allclose(pixels.std((0, 1, 2)), 1, atol=0.1)
+
+    encoder = Encoder((30, 40, 3), (16, 32), 8)
+    first = {}
+    encoder.conv2.register_forward_pre_hook(lambda _, inputs: first.update(layer=inputs[0]))
+    picture = torch.from_numpy(pictures[0][:4])
+    encoder(picture)
+    whole = (picture - torch.tensor(PIXEL_MEAN)) / torch.tensor(PIXEL_DEVIATION)
+    torch.testing.assert_close(
+        first["layer"], torch.relu(encoder.conv1(whole.permute(0, 3, 1, 2))), atol=1e-4, rtol=1e-4
+    )
