@@ -99,7 +99,7 @@ class RunConfig:
     """Which net."""
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """How it learns."""
-    steps: int = 36_000_000
+    steps: int = 18_000_000
     """Environment steps to train for."""
     height: int = 30
     """Rows of the picture; RL^2's 40x30 by default."""
@@ -112,7 +112,7 @@ class RunConfig:
     workers: int = field(default_factory=processors)
     """Processes, each with its share of the environments; gradients are averaged. A run may be resumed with another
     number of them, but not bit for bit then."""
-    evaluate_every: int = 3_000_000
+    evaluate_every: int = 1_500_000
     """Steps between two evaluations on validation mazes."""
     evaluation_mazes: int = 128
     """Validation mazes of an evaluation during training."""
