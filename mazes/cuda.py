@@ -47,6 +47,8 @@ class _Rules(NamedTuple):
     turn_step: float
     near: float
     respawn_distance: float
+    same_start: bool
+    """Does every visit begin where the first did?"""
     episode_steps: int
     visits: int
     visit_cap: int
@@ -197,6 +199,7 @@ class CudaMazeEnvironment:
         self._rules = _Rules(
             KINDS.index(config.kind), float(config.extra_openings), *config.deck,
             config.forward_step, config.turn_step, config.near, float(config.respawn_distance),
+            config.respawn == "same",
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
             stride, spacing,
@@ -501,7 +504,7 @@ def _put_one(world, rules, b):
         world.start[b],
         world.goal[b],
         np.uint64(world.seeds[b]),
-        world.visit[b],
+        0 if rules.same_start else world.visit[b],
         rules.respawn_distance,
         pose,
     )

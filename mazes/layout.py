@@ -34,6 +34,7 @@ KINDS = ("random", "imaze", "fixed")
 _DECKS = {"rooms": (0, len(WALL_TEXTURES)), "none": (BRICK, 1), "other": (OTHER, len(OTHER_WALLS))}
 """First of the wall textures that rooms are dealt, in `textures.FILES`, and how many there are."""
 LANDMARKS = tuple(_DECKS)
+RESPAWNS = ("random", "same")
 STEP_SIZES = {"fast": (0.7, 45.0), "fine": (0.15, 15.0)}
 """Forward step in metres and turn in degrees: MiniWorld's `MazeS3Fast` and its default."""
 
@@ -79,6 +80,8 @@ class MazeConfig:
     """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees."""
     respawn_distance: float = 2.5
     """Smallest distance between the goal and the place where the agent is put, metres."""
+    respawn: str = "random"
+    """random: each visit begins somewhere else; same: where the first did, as in Duan et al. (2016)."""
     domain_rand: bool = False
     """Draw lights, the box's colour, the camera's place, pitch and field of view and the files of wall textures for
     each episode, and the lengths of steps and turns for each step, in MiniWorld's ranges."""
@@ -89,7 +92,8 @@ class MazeConfig:
         Raises:
             ValueError: names the option and its range.
         """
-        for name, options in (("kind", KINDS), ("landmarks", LANDMARKS), ("step_size", tuple(STEP_SIZES))):
+        choices = {"kind": KINDS, "landmarks": LANDMARKS, "step_size": tuple(STEP_SIZES), "respawn": RESPAWNS}
+        for name, options in choices.items():
             if getattr(self, name) not in options:
                 raise ValueError(f"{name} must be one of {', '.join(options)}, not {getattr(self, name)!r}")
         if self.kind == "imaze":

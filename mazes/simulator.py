@@ -64,8 +64,10 @@ def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.nda
 
     A pure function of the maze seed and the number of the visit: whatever an agent did before, its k-th visit begins
     where every other agent's does. Uniform over free places of the start rooms at least `config.respawn_distance` from
-    the goal.
+    the goal; where `config.respawn` is "same", that of the first visit every time.
     """
+    if config.respawn == "same":
+        visits = np.zeros_like(visits)
     poses = np.empty((len(seeds), 3))
     _spawn_batch(layouts.open, layouts.start, layouts.goal, seeds, visits, config.respawn_distance, poses)
     return poses

@@ -169,6 +169,7 @@ def run_visits(
     seed: int = 0,
     threads: int = 1,
     goal_moves: bool = False,
+    cap: int | None = None,
     render: Renderer = renderer.render,
 ) -> Visits:
     """Play `visits` visits in each maze of seeds uint64 [N].
@@ -183,12 +184,23 @@ def run_visits(
         seed: of the actions drawn.
         threads: how many play at once.
         goal_moves: the goal is in another room from the second visit on; as of `MazeEnvironment`.
+        cap: steps after which a visit is given up; None: `config.visit_cap`.
         render: what draws the pictures.
     """
     parts = np.array_split(seeds, min(_PARTS, max(1, len(seeds) // 8)))
 
     def play(part: int) -> Visits:
-        return _play(make_policy, config, parts[part], visits, height, width, seed * _PARTS + part, goal_moves, render)
+        world, maze = stream(
+            config,
+            parts[part],
+            visits=visits,
+            height=height,
+            width=width,
+            goal_moves=goal_moves,
+            cap=cap,
+            render=render,
+        )
+        return _play(make_policy(world.batch, seed * _PARTS + part), world, maze, len(parts[part]))
 
     if threads == 1:  # on this thread: an OpenGL context belongs to the one that made it
         played = [play(part) for part in range(len(parts))]
@@ -198,9 +210,11 @@ def run_visits(
     return Visits(*(np.concatenate(field) for field in zip(*played, strict=True)))
 
 
-def run_random_walk(config: MazeConfig, seeds: np.ndarray, *, visits: int = VISITS, seed: int = 0) -> Visits:
+def run_random_walk(
+    config: MazeConfig, seeds: np.ndarray, *, visits: int = VISITS, seed: int = 0, cap: int | None = None
+) -> Visits:
     """Play with random actions, unseeing."""
-    return run_visits(RandomWalk, config, seeds, visits=visits, seed=seed, render=_blind)
+    return run_visits(RandomWalk, config, seeds, visits=visits, seed=seed, cap=cap, render=blind)
 
 
 def renderer_named(name: str, config: MazeConfig) -> Renderer:
@@ -225,7 +239,8 @@ def renderer_named(name: str, config: MazeConfig) -> Renderer:
     return render
 
 
-def _blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
+def blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Draw nothing, for who does not look."""
     return np.zeros((len(poses), 1, 1, 3), np.uint8)
 
 
@@ -237,6 +252,7 @@ def stream(
     height: int = 30,
     width: int = 40,
     goal_moves: bool = False,
+    cap: int | None = None,
     render: Renderer = renderer.render,
 ) -> tuple[MazeEnvironment, np.ndarray]:
     """Queue the mazes of seeds uint64 [N] for a batch of B environments: one whose visits are over takes the next.
@@ -260,32 +276,17 @@ def stream(
         width=width,
         seeds=next_seed,
         visits=visits,
-        visit_cap=config.visit_cap,
+        visit_cap=cap or config.visit_cap,
         goal_moves=goal_moves,
         render=render,
     )
     return environment, maze
 
 
-def _play(
-    make_policy: MakePolicy,
-    config: MazeConfig,
-    seeds: np.ndarray,
-    visits: int,
-    height: int,
-    width: int,
-    seed: int,
-    goal_moves: bool,
-    render: Renderer,
-) -> Visits:
-    """Play on one thread, in batches."""
-    count = len(seeds)
-    environment, maze = stream(
-        config, seeds, visits=visits, height=height, width=width, goal_moves=goal_moves, render=render
-    )
-    policy = make_policy(environment.batch, seed)
-    latency = np.zeros((count + 1, visits), np.int32)
-    found = np.zeros((count + 1, visits), np.bool_)
+def _play(policy: Policy, environment: MazeEnvironment, maze: np.ndarray, count: int) -> Visits:
+    """Play the `count` mazes of a `stream`."""
+    latency = np.zeros((count + 1, environment.visits), np.int32)
+    found = np.zeros((count + 1, environment.visits), np.bool_)
     while (maze < count).any():
         environment.step(policy(environment.time_step()))
         ended = environment.ended

@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 
 from mazes import reference
-from nav_meta import evaluation, plots, report
+from nav_meta import evaluation, plots, report, two_episodes
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -39,6 +39,8 @@ class Options(AgentInMaze):
     """Add the first agent in mazes other than it was trained in: smaller and larger, with other wall textures, in steps
     of 0.15 m and 15 degrees, with domain randomisation, and as real MiniWorld frames. Each row is measured by the
     oracle and the explorer of its own mazes."""
+    rl2: bool = False
+    """RL^2's own protocol instead: 5x5 rooms, two episodes of at most 250 steps from the same place."""
     plot: Path | None = None
     """Draw steps by visit here, a PNG file."""
     json: Path | None = None
@@ -50,10 +52,20 @@ def main() -> None:
     options = tyro.cli(Options)
     if options.mazes < 1 or options.visits < 2:
         raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
+    if options.rl2 and (options.controls or options.generalisation or options.plot or options.renderer != "fast"):
+        raise UserError("--rl2 is a table of its own: leave out --controls, --generalisation, --plot and --renderer.")
     clock = time.perf_counter()
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
     config = options.maze(agents[0].config.maze)
     players = report.players(agents)
+    if options.rl2:
+        rows = two_episodes.compare(
+            players, config, MazeSet("test", 0, options.mazes), seed=options.seed, threads=os.cpu_count() or 1
+        )
+        report.show(two_episodes.table(rows), "steps of the episodes that reach the goal; in brackets 95 % intervals")
+        if options.json:
+            write_result(options.json, {"rows": rows}, two_episodes.mazes_of(config), clock, agents[0].step)
+        return
     name, first = next(iter(players.items()))
     again = {name: first}
     if options.generalisation:

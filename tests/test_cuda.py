@@ -30,6 +30,7 @@ CONFIGS = {
     "loops": MazeConfig(rows=2, columns=4, extra_openings=0.6),
     "brick": MazeConfig(landmarks="none"),
     "imaze": MazeConfig(kind="imaze"),
+    "same start": MazeConfig(rows=2, respawn="same"),
     "fixed, fine steps": MazeConfig(kind="fixed", rows=2, columns=2, step_size="fine", respawn_distance=2),
 }
 

@@ -11,7 +11,7 @@ from legality import legal, reachable
 from mazes import paths, renderer
 from mazes.environment import MazeEnvironment
 from mazes.gymnasium_env import MazeEnv, MazeVectorEnv
-from mazes.layout import KINDS, LANDMARKS, STEP_SIZES, MazeConfig
+from mazes.layout import KINDS, LANDMARKS, RESPAWNS, STEP_SIZES, MazeConfig
 from mazes.seeds import SPLITS, split_of
 from mazes.textures import FILES
 
@@ -23,6 +23,7 @@ MAZES = {
     "landmarks": st.sampled_from(LANDMARKS),
     "step_size": st.sampled_from(sorted(STEP_SIZES)),
     "respawn_distance": st.floats(2, 3),
+    "respawn": st.sampled_from(RESPAWNS),
     "domain_rand": st.booleans(),
 }
 LIMITS = {
@@ -122,6 +123,7 @@ BEYOND = {  # option -> what is never one of its values
     "kind": st.text(max_size=8).filter(lambda name: name not in KINDS) | st.none() | st.integers(),
     "landmarks": st.text(max_size=8).filter(lambda name: name not in LANDMARKS) | st.none() | st.booleans(),
     "step_size": st.text(max_size=8).filter(lambda name: name not in STEP_SIZES) | st.floats(),
+    "respawn": st.text(max_size=8).filter(lambda name: name not in RESPAWNS) | st.none() | st.booleans(),
     "rows": st.integers(max_value=1) | st.integers(min_value=16) | st.sampled_from([math.nan, math.inf]),
     "columns": st.integers(max_value=1) | st.integers(min_value=16) | st.sampled_from([math.nan, -math.inf]),
     "extra_openings": st.floats(max_value=0, exclude_max=True) | st.floats(min_value=1, exclude_min=True),
@@ -132,6 +134,7 @@ RANGES = {
     "kind": "one of random, imaze, fixed",
     "landmarks": "one of rooms, none",
     "step_size": "one of fast, fine",
+    "respawn": "one of random, same",
     "rows": "2 and 15",
     "columns": "2 and 15",
     "extra_openings": "0 and 1",

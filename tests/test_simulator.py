@@ -67,6 +67,16 @@ def test_starts(config, seeds, visit):
     assert np.array_equal(spawn(config, rows_of(layouts, [0]), seeds[:1], visits[:1]), poses[:1])
 
 
+@given(SEEDS, st.integers(1, 10))
+def test_with_the_same_respawn_every_visit_begins_where_the_first_did(seeds, visit):
+    config = MazeConfig(respawn="same")
+    layouts = generate_batch(config, seeds)
+    first, later = (spawn(config, layouts, seeds, np.full(len(seeds), number)) for number in (0, visit))
+    assert np.array_equal(first, later)
+    elsewhere = spawn(MazeConfig(), layouts, seeds, np.full(len(seeds), visit))
+    assert (elsewhere != later).all()
+
+
 def test_starts_of_one_maze_are_spread_evenly():
     config = MazeConfig()
     seeds = np.full(4000, 7, np.uint64)

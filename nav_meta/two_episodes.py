@@ -1,0 +1,130 @@
+"""RL^2's own protocol for mazes (Duan et al. 2016, section 3.3): two episodes in each, alike to the last bit.
+
+The goal and the place where the agent begins are the same in both; only what it remembers can make the second shorter.
+An episode is given up after 250 steps. The paper, and Mishra et al. (2018) after it, report the mean length of the
+trajectories that reach the goal, which flatters who gives up often; so the length with those given up counted as 250 is
+here beside it, and shares of the random walk's length are shares of that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from mazes.layout import MazeConfig
+from nav_meta import evaluation
+from nav_meta.evaluation import MazeSet, RandomWalk, Visits
+from nav_meta.report import Player, Rows
+
+CAP = 250
+"""Steps of an episode at the most."""
+ROOMS = 5
+"""Rooms along each side of the paper's small mazes."""
+
+PUBLISHED = {
+    "RL^2, best run (ViZDoom)": {
+        "first/successful": 52.4, "second/successful": 39.1, "success/first": 0.993, "success/second": 0.996,
+        "improved": 0.917,
+    },
+    "SNAIL (ViZDoom)": {"first/successful": 50.3, "second/successful": 34.8},
+    "random walk (ViZDoom)": {"first/successful": 188.6, "second/successful": 187.7},
+}  # fmt: skip
+"""Duan et al. (2016), table 4; Mishra et al. (2018), table 5. Their steps are not MiniWorld's: compare ratios."""
+
+COLUMNS = {
+    "first": "first/successful",
+    "second": "second/successful",
+    "second / first": "ratio",
+    "first / random": "first/of_random",
+    "second / random": "second/of_random",
+    "success, first": "success/first",
+    "success, second": "success/second",
+    "improved": "improved",
+    "first, all": "first/all",
+    "second, all": "second/all",
+}
+"""Heading -> figure."""
+
+
+def mazes_of(config: MazeConfig) -> MazeConfig:
+    """Return the protocol's mazes, in all else like those of `config`."""
+    return replace(config, kind="random", rows=ROOMS, columns=ROOMS, respawn="same")
+
+
+def compare(
+    agents: Mapping[str, Player], config: MazeConfig, mazes: MazeSet, *, seed: int = 0, threads: int = 1
+) -> Rows:
+    """Play both episodes in each maze with each agent, and with a random walk.
+
+    Returns:
+        `figures` of each, and for the published ones what is known of them.
+    """
+    world, seeds = mazes_of(config), mazes.seeds
+    walked = evaluation.run_visits(RandomWalk, world, seeds, visits=2, seed=seed, cap=CAP, render=evaluation.blind)
+    rows = {}
+    for name, player in agents.items():
+        played = evaluation.run_visits(
+            player.make_policy,
+            world,
+            seeds,
+            visits=2,
+            height=player.height,
+            width=player.width,
+            seed=seed,
+            threads=threads,
+            cap=CAP,
+        )
+        rows[name] = figures(played, walked)
+    rows["random walk"] = figures(walked, walked)
+    published = {name: dict(row) for name, row in PUBLISHED.items()}
+    random = published["random walk (ViZDoom)"]
+    for row in published.values():
+        row["ratio"] = row["second/successful"] / row["first/successful"]
+        for episode in ("first", "second"):
+            row[f"{episode}/of_random"] = row[f"{episode}/successful"] / random[f"{episode}/successful"]
+    return rows | published
+
+
+def figures(played: Visits, walked: Visits) -> dict[str, float]:
+    """Return the protocol's figures, each with the ends of its interval as `<key>/low` and `<key>/high`.
+
+    Intervals are 95 % bootstrap intervals over mazes; figures of which there are none, such as the mean length of no
+    trajectory, are not numbers.
+
+    Args:
+        played: two visits in each of N mazes.
+        walked: those of a random walk in the same mazes.
+    """
+    count = len(played.latency)
+    weights = np.concatenate([np.full((1, count), 1 / count), evaluation.resamples(count)])
+
+    means = {}
+    for episode, name in enumerate(("first", "second")):
+        latency, found = played.latency[:, episode], played.found[:, episode]
+        share, steps = weights @ found, weights @ (latency * found)
+        means[f"{name}/successful"] = np.divide(steps, share, out=np.full_like(steps, np.nan), where=share > 0)
+        means[f"{name}/all"] = weights @ latency
+        means[f"{name}/of_random"] = means[f"{name}/all"] / (weights @ walked.latency[:, episode])
+        means[f"success/{name}"] = share
+    means["ratio"] = means["second/successful"] / means["first/successful"]
+    means["improved"] = weights @ (played.latency[:, 1] < played.latency[:, 0])
+    result = {}
+    for key, (value, *resampled) in means.items():
+        known = [draw for draw in resampled if not np.isnan(draw)]
+        low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
+        result |= {key: float(value), f"{key}/low": float(low), f"{key}/high": float(high)}
+    return result
+
+
+def table(rows: Rows) -> tuple[list[str], list[list[str]]]:
+    """Return headings and lines of text."""
+    return ["", *COLUMNS], [[name, *(_figure(row, key) for key in COLUMNS.values())] for name, row in rows.items()]
+
+
+def _figure(row: Mapping[str, float], key: str) -> str:
+    if key not in row or np.isnan(row[key]):
+        return ""
+    percent = key.startswith("success") or key == "improved"
+    one = ".1%" if percent else ".1f" if row[key] >= 5 else ".2f"
+    interval = f" [{row[f'{key}/low']:{one}}, {row[f'{key}/high']:{one}}]" if f"{key}/low" in row else ""
+    return f"{row[key]:{one}}{interval}"
