@@ -1,5 +1,6 @@
-"""Make a run's agent the released one: its weights and configuration alone, in models/released.pt."""
+"""Make a finished run's agent the released one: its weights, and beside them how it was trained and how it did."""
 
+import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,27 +9,41 @@ from typing import Annotated
 import tyro
 
 from nav_meta import checkpoint
-from nav_meta.errors import exit_on_user_error
+from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.files import write_atomically
 from nav_meta.loading import RELEASED, load_agent
 
 
 @dataclass(frozen=True)
 class Options:
-    """Make a run's agent the released one: its weights and configuration alone, in models/released.pt."""
+    """Make a finished run's agent the released one: its weights, and beside them how it was trained and how it did."""
 
-    checkpoint: Annotated[Path, tyro.conf.Positional]
-    """A run's folder or a checkpoint."""
+    run: Annotated[Path, tyro.conf.Positional]
+    """A run's folder."""
     out: Path = RELEASED
-    """Where to write."""
+    """Where to write the weights; a page with the configuration and the table of the test goes beside them."""
 
 
 def main() -> None:
     """Parse the command line, load, write."""
     options = tyro.cli(Options)
-    loaded = load_agent(options.checkpoint)
+    loaded = load_agent(options.run)
+    try:
+        config = json.loads((options.run / "config.json").read_text())
+        table = (options.run / "table.md").read_text()
+    except FileNotFoundError as error:
+        raise UserError(f"{options.run} is not a finished run: it has no {Path(error.filename).name}.") from error
     contents = {"config": asdict(loaded.config), "agent": loaded.agent.state_dict(), "step": loaded.step}
     checkpoint.save(options.out, contents)
-    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, step {loaded.step:,}", file=sys.stderr)
+    page = options.out.with_suffix(".md")
+    text = (
+        f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, at commit {config['git_commit']}. "
+        f"{loaded.config.final_mazes} test mazes, six visits to each "
+        f"(`python scripts/evaluate.py models/{options.out.name}`):"
+        f"\n\n{table}\n```json\n{json.dumps(config['config'], indent=2)}\n```\n"
+    )
+    write_atomically(page, text.encode())
+    print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, step {loaded.step:,}; {page}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -251,6 +251,21 @@ def test_the_last_good_checkpoint_is_used_when_the_newest_is_damaged(copy: Path,
     assert result.returncode == 2 and "damaged" in result.stderr and result.stderr.count("\n") == 1
 
 
+def test_a_finished_run_is_released_with_its_table(finished: Path, copy: Path, tmp_path: Path, script: Script) -> None:
+    weights = tmp_path / "models" / "mine.pt"
+    result = script("release.py", finished, "--out", weights)
+    assert result.returncode == 0, result.stderr
+    page = weights.with_suffix(".md").read_text()
+    assert (finished / "table.md").read_text() in page and '"environments"' in page and "seed 0" in page
+    assert weights.stat().st_size < checkpoints(finished)[-1].stat().st_size / 2, "weights alone"
+    result = script("evaluate.py", weights, "--mazes", 4, "--visits", 2)
+    assert result.returncode == 0 and "(mine)" in result.stdout
+    (copy / "table.md").unlink()
+    result = script("release.py", copy, "--out", tmp_path / "other.pt")
+    assert result.returncode == 2 and "is not a finished run: it has no table.md" in result.stderr
+    assert not (tmp_path / "other.pt").exists()
+
+
 def make_foreign(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     torch.save({"weights": torch.zeros(3)}, path)
     return "not a nav_meta checkpoint"
