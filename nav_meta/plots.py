@@ -33,8 +33,8 @@ class Panel(NamedTuple):
     reference: str = ""
     """Key of what is possible, dashed."""
     log: bool = False
-    floor: float | None = None
-    """What lies below it is cut off, so that a bad beginning does not flatten the rest."""
+    limits: tuple[float, float] | None = None
+    """What lies outside of them is cut off, so that a bad beginning does not flatten the rest."""
     by_minutes: bool = False
     """Against minutes of training instead of steps; the last panel alone."""
 
@@ -42,7 +42,7 @@ class Panel(NamedTuple):
 PANELS = (
     Panel("first latency, steps (dashed: explorer)", "latency/first", "latency/explorer", log=True),
     Panel("later latency, steps (dashed: oracle)", "latency/later", "latency/oracle", log=True),
-    Panel("memory score (1: shortest path)", "latency/memory_score", floor=-1.0),
+    Panel("memory score (1: shortest path)", "latency/memory_score", limits=(-1.0, 1.05)),
     Panel("success of later visits", "success/later"),
     Panel("speedup: first / later (dashed: ideal)", "latency/speedup", "latency/ideal_speedup"),
     Panel("return of an episode (goals found)", "return"),
@@ -141,8 +141,9 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
                 steps, values = _common(runs, panel.reference)
                 axes.plot(steps, values.mean(0), "--", color=REFERENCE if len(groups) == 1 else colour, linewidth=1.3)
         axes.set_title(panel.title, loc="left", fontsize=10)
-        if panel.floor is not None:
-            axes.set_ylim(bottom=max(panel.floor, axes.get_ylim()[0]))
+        if panel.limits:
+            (low, high), (bottom, top) = panel.limits, axes.get_ylim()
+            axes.set_ylim(max(low, bottom), min(high, top))
         if panel.log:
             _log_steps(axes)
         clean(axes)
