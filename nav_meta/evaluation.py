@@ -9,7 +9,7 @@ Two controls tell whether memory of the goal makes later visits shorter: `forget
 with `goal_moves` the goal is in another room from the second visit on.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -214,7 +214,7 @@ def run_random_walk(
     config: MazeConfig, seeds: np.ndarray, *, visits: int = VISITS, seed: int = 0, cap: int | None = None
 ) -> Visits:
     """Play with random actions, unseeing."""
-    return run_visits(RandomWalk, config, seeds, visits=visits, seed=seed, cap=cap, render=blind)
+    return run_visits(RandomWalk, config, seeds, visits=visits, seed=seed, cap=cap, render=_blind)
 
 
 def renderer_named(name: str, config: MazeConfig) -> Renderer:
@@ -239,8 +239,7 @@ def renderer_named(name: str, config: MazeConfig) -> Renderer:
     return render
 
 
-def blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
-    """Draw nothing, for who does not look."""
+def _blind(layouts: object, poses: np.ndarray, height: int, width: int, out: np.ndarray | None = None) -> np.ndarray:
     return np.zeros((len(poses), 1, 1, 3), np.uint8)
 
 
@@ -276,7 +275,7 @@ def stream(
         width=width,
         seeds=next_seed,
         visits=visits,
-        visit_cap=cap or config.visit_cap,
+        visit_cap=config.visit_cap if cap is None else cap,
         goal_moves=goal_moves,
         render=render,
     )
@@ -398,6 +397,16 @@ def metrics(played: Visits, possible: References) -> dict[str, float]:
         out=np.full_like(gap, np.nan),
         where=gap != 0,  # in a handful of mazes the explorer may equal the oracle
     )
+    return with_intervals(means)
+
+
+def with_intervals(means: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return figures with the ends of their 95 % intervals, `<key>/low` and `<key>/high`.
+
+    Args:
+        means: of each figure, float64 [1 + samples], the figure itself and then that of each bootstrap sample. Those
+            that are not numbers are left out of the interval.
+    """
     result = {}
     for key, (value, *resampled) in means.items():
         known = [draw for draw in resampled if not np.isnan(draw)]

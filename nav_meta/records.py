@@ -87,9 +87,18 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration a run was started with. Raises UserError when the folder holds no run."""
+    return _read(folder, "config")
+
+
+def read_commit(folder: Path) -> str | None:
+    """The git commit of the code that started a run. Raises UserError when the folder holds no run."""
+    return _read(folder, "git_commit")
+
+
+def _read(folder: Path, key: str) -> Any:
     path = Path(folder) / CONFIG
     try:
-        return json.loads(path.read_text())["config"]
+        return json.loads(path.read_text())[key]
     except OSError as error:
         raise UserError(f"{folder} holds no run that can be read: {CONFIG}: {reason(error)}.") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -149,11 +149,11 @@ def compare(
 
 def table(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """Return headings and lines of text; intervals are 95 % bootstrap intervals over mazes."""
-    lines = [[name, *(_figure(row, key) for key in COLUMNS.values())] for name, row in rows.items()]
+    lines = [[name, *(figure(row, key) for key in COLUMNS.values())] for name, row in rows.items()]
     some = next(iter(rows.values()))
     blank = [""] * len(COLUMNS)
-    explorer = ["explorer (first visit)", _figure(some, "latency/explorer"), *blank[1:]]
-    oracle = ["oracle", _figure(some, "latency/oracle_1"), _figure(some, "latency/oracle"), *blank[2:]]
+    explorer = ["explorer (first visit)", figure(some, "latency/explorer"), *blank[1:]]
+    oracle = ["oracle", figure(some, "latency/oracle_1"), figure(some, "latency/oracle"), *blank[2:]]
     return ["", *COLUMNS], [*lines, explorer, oracle]
 
 
@@ -178,8 +178,9 @@ def show(
     console.print(drawn)
 
 
-def _figure(row: Mapping[str, float], key: str) -> str:
-    if key.startswith("success"):
-        return f"{row[key]:.1%} [{row[f'{key}/low']:.1%}, {row[f'{key}/high']:.1%}]"
-    digits = 1 if row[key] >= 5 else 2
-    return f"{row[key]:.{digits}f} [{row[f'{key}/low']:.{digits}f}, {row[f'{key}/high']:.{digits}f}]"
+def figure(row: Mapping[str, float], key: str) -> str:
+    """Return a figure as text, with its interval where the row has one."""
+    percent = key.startswith("success") or key == "improved"
+    one = ".1%" if percent else ".1f" if row[key] >= 5 else ".2f"
+    interval = f" [{row[f'{key}/low']:{one}}, {row[f'{key}/high']:{one}}]" if f"{key}/low" in row else ""
+    return f"{row[key]:{one}}{interval}"

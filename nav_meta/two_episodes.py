@@ -13,8 +13,8 @@ import numpy as np
 
 from mazes.layout import MazeConfig
 from nav_meta import evaluation
-from nav_meta.evaluation import MazeSet, RandomWalk, Visits
-from nav_meta.report import Player, Rows
+from nav_meta.evaluation import MazeSet, Visits
+from nav_meta.report import Player, Rows, figure
 
 CAP = 250
 """Steps of an episode at the most."""
@@ -60,7 +60,7 @@ def compare(
         `figures` of each, and for the published ones what is known of them.
     """
     world, seeds = mazes_of(config), mazes.seeds
-    walked = evaluation.run_visits(RandomWalk, world, seeds, visits=2, seed=seed, cap=CAP, render=evaluation.blind)
+    walked = evaluation.run_random_walk(world, seeds, visits=2, seed=seed, cap=CAP)
     rows = {}
     for name, player in agents.items():
         played = evaluation.run_visits(
@@ -97,7 +97,6 @@ def figures(played: Visits, walked: Visits) -> dict[str, float]:
     """
     count = len(played.latency)
     weights = np.concatenate([np.full((1, count), 1 / count), evaluation.resamples(count)])
-
     means = {}
     for episode, name in enumerate(("first", "second")):
         latency, found = played.latency[:, episode], played.found[:, episode]
@@ -108,23 +107,13 @@ def figures(played: Visits, walked: Visits) -> dict[str, float]:
         means[f"success/{name}"] = share
     means["ratio"] = means["second/successful"] / means["first/successful"]
     means["improved"] = weights @ (played.latency[:, 1] < played.latency[:, 0])
-    result = {}
-    for key, (value, *resampled) in means.items():
-        known = [draw for draw in resampled if not np.isnan(draw)]
-        low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
-        result |= {key: float(value), f"{key}/low": float(low), f"{key}/high": float(high)}
-    return result
+    return evaluation.with_intervals(means)
 
 
 def table(rows: Rows) -> tuple[list[str], list[list[str]]]:
     """Return headings and lines of text."""
-    return ["", *COLUMNS], [[name, *(_figure(row, key) for key in COLUMNS.values())] for name, row in rows.items()]
-
-
-def _figure(row: Mapping[str, float], key: str) -> str:
-    if key not in row or np.isnan(row[key]):
-        return ""
-    percent = key.startswith("success") or key == "improved"
-    one = ".1%" if percent else ".1f" if row[key] >= 5 else ".2f"
-    interval = f" [{row[f'{key}/low']:{one}}, {row[f'{key}/high']:{one}}]" if f"{key}/low" in row else ""
-    return f"{row[key]:{one}}{interval}"
+    lines = []
+    for name, row in rows.items():
+        known = {key: value for key, value in row.items() if not np.isnan(value)}
+        lines.append([name, *(figure(known, key) if key in known else "" for key in COLUMNS.values())])
+    return ["", *COLUMNS], lines

@@ -12,6 +12,7 @@ from nav_meta import checkpoint
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.files import write_atomically
 from nav_meta.loading import RELEASED, load_agent
+from nav_meta.records import read_commit
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,19 @@ def main() -> None:
     options = tyro.cli(Options)
     loaded = load_agent(options.run)
     try:
-        config = json.loads((options.run / "config.json").read_text())
         table = (options.run / "table.md").read_text()
     except FileNotFoundError as error:
-        raise UserError(f"{options.run} is not a finished run: it has no {Path(error.filename).name}.") from error
+        raise UserError(f"{options.run} is not a finished run: it has no table.md.") from error
     contents = {"config": asdict(loaded.config), "agent": loaded.agent.state_dict(), "step": loaded.step}
-    checkpoint.save(options.out, contents)
     page = options.out.with_suffix(".md")
     text = (
-        f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, at commit {config['git_commit']}. "
+        f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, "
+        f"at commit {read_commit(options.run)}. "
         f"{loaded.config.final_mazes} test mazes, six visits to each "
         f"(`python scripts/evaluate.py models/{options.out.name}`):"
-        f"\n\n{table}\n```json\n{json.dumps(config['config'], indent=2)}\n```\n"
+        f"\n\n{table}\n```json\n{json.dumps(contents['config'], indent=2)}\n```\n"
     )
+    checkpoint.save(options.out, contents)
     write_atomically(page, text.encode())
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, step {loaded.step:,}; {page}", file=sys.stderr)
 
