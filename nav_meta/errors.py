@@ -45,5 +45,6 @@ def exit_on_user_error(main: Callable[[], object]) -> int:
         text = f"{error.filename or 'writing failed'}: {reason(error)}"
     else:
         return 0
-    print("error:", " ".join(text.splitlines()), file=sys.stderr)
+    # In one piece: ranks that fail side by side share the terminal, unbuffered, and would mix their words.
+    sys.stderr.write(f"error: {' '.join(text.splitlines())}\n")
     return 2

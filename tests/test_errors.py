@@ -1,5 +1,6 @@
 import errno
 import os
+import types
 
 import pytest
 
@@ -34,6 +35,13 @@ def test_success_is_exit_code_zero(capsys):
 def test_one_line_and_exit_code(error, code, line, capsys):
     assert exit_on_user_error(raiser(error)) == code
     assert capsys.readouterr() == ("", line)
+
+
+def test_the_line_is_written_in_one_piece_so_that_processes_do_not_mix_theirs(monkeypatch):
+    pieces = []
+    monkeypatch.setattr("sys.stderr", types.SimpleNamespace(write=pieces.append))
+    assert exit_on_user_error(raiser(UserError("one sentence."))) == 2
+    assert pieces == ["error: one sentence.\n"]
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), OSError(errno.EPIPE, "broken pipe"), SystemExit(3)])
