@@ -13,12 +13,13 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from nav_meta.config import RunConfig
 from nav_meta.errors import UserError, reason
 from nav_meta.files import write_atomically
 from nav_meta.tracking import Tracker
@@ -93,6 +94,28 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_commit(folder: Path) -> str | None:
     """The git commit of the code that started a run. Raises UserError when the folder holds no run."""
     return _read(folder, "git_commit")
+
+
+def learning_curves(folders: Sequence[Path]) -> dict[str, list[list[dict[str, float]]]]:
+    """The rows of runs by the name of the first of those that differ from it by their seed alone.
+
+    How many threads a machine has is no property of an experiment. A run of before an option existed was as the option
+    is by default. Raises UserError when a folder holds no run, or nothing has come of it yet.
+    """
+    defaults = _flat(_plain_config(asdict(RunConfig())))
+    groups: dict[str, list[Path]] = {}
+    for folder in folders:
+        settings = {**defaults, **_flat(read_config(folder)), "seed": None, "workers": None}
+        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(folder)
+    curves = {}
+    for group in groups.values():
+        name = group[0].resolve().name
+        rows = curves[name if len(group) == 1 else f"{name} and {len(group) - 1} more seeds"] = [
+            read_metrics(folder) for folder in group
+        ]
+        if not all(rows):
+            raise UserError(f"{group[rows.index([])]} has no metrics yet: wait for its first update.")
+    return curves
 
 
 def _read(folder: Path, key: str) -> Any:

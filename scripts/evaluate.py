@@ -47,13 +47,17 @@ class Options(AgentInMaze):
     """Write the figures here."""
 
 
+NOT_WITH_RL2 = ("controls", "generalisation", "plot", "renderer", "kind", "rooms", "visits")
+"""Options that RL^2's protocol leaves no room for."""
+
+
 def main() -> None:
     """Parse the command line, evaluate, print the table."""
     options = tyro.cli(Options)
     if options.mazes < 1 or options.visits < 2:
         raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
-    if options.rl2 and (options.controls or options.generalisation or options.plot or options.renderer != "fast"):
-        raise UserError("--rl2 is a table of its own: leave out --controls, --generalisation, --plot and --renderer.")
+    if options.rl2 and (unheard := [name for name in NOT_WITH_RL2 if getattr(options, name) != getattr(Options, name)]):
+        raise UserError(f"--rl2 is a table of its own, of given mazes and visits: leave out --{unheard[0]}.")
     clock = time.perf_counter()
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
     config = options.maze(agents[0].config.maze)

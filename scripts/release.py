@@ -14,6 +14,8 @@ from nav_meta.files import write_atomically
 from nav_meta.loading import RELEASED, load_agent
 from nav_meta.records import read_commit
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,12 +41,18 @@ def main() -> None:
         f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, "
         f"at commit {read_commit(options.run)}. "
         f"{loaded.config.final_mazes} test mazes, six visits to each "
-        f"(`python scripts/evaluate.py models/{options.out.name}`):"
+        f"(`python scripts/evaluate.py {_in_repository(options.out)}`):"
         f"\n\n{table}\n```json\n{json.dumps(contents['config'], indent=2)}\n```\n"
     )
     checkpoint.save(options.out, contents)
     write_atomically(page, text.encode())
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.1f} MB, step {loaded.step:,}; {page}", file=sys.stderr)
+
+
+def _in_repository(path: Path) -> Path:
+    """Return the path as a command that is given in the repository's folder names it."""
+    path = path.resolve()
+    return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
 
 
 if __name__ == "__main__":

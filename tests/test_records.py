@@ -3,13 +3,15 @@ import math
 import os
 import resource
 import subprocess
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
+from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
-from nav_meta.records import Record, git_commit, read_config, read_metrics
+from nav_meta.records import Record, git_commit, learning_curves, read_config, read_metrics
 
 
 class Rows:
@@ -143,6 +145,20 @@ def test_resume_without_a_run_or_with_a_damaged_config(tmp_path, start):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         start(tmp_path, resume=True)
+
+
+def test_runs_that_differ_by_seed_and_workers_share_a_curve(tmp_path, start):
+    today = asdict(RunConfig())
+    older = {name: value for name, value in today.items() if name != "height"}  # of before the option existed
+    others = {"a": today, "b": {**older, "seed": 1, "workers": 8}, "c": {**today, "steps": 9}}
+    for number, (name, config) in enumerate(others.items()):
+        start(tmp_path / name, config).write(8, {"return": number})
+    curves = learning_curves([tmp_path / name for name in "abc"])
+    assert curves == {"a and 1 more seeds": [[{"step": 8, "return": 0}], [{"step": 8, "return": 1}]],
+                      "c": [[{"step": 8, "return": 2}]]}  # fmt: skip
+    start(tmp_path / "d", today)
+    with pytest.raises(UserError, match="d has no metrics yet"):
+        learning_curves([tmp_path / "a", tmp_path / "d"])
 
 
 def test_unwritable_folder(tmp_path, start):

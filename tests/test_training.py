@@ -257,6 +257,7 @@ def test_a_finished_run_is_released_with_its_table(finished: Path, copy: Path, t
     assert result.returncode == 0, result.stderr
     page = weights.with_suffix(".md").read_text()
     assert (finished / "table.md").read_text() in page and '"environments"' in page and "seed 0" in page
+    assert f"evaluate.py {weights}`" in page
     assert weights.stat().st_size < checkpoints(finished)[-1].stat().st_size / 2, "weights alone"
     result = script("evaluate.py", weights, "--mazes", 4, "--visits", 2)
     assert result.returncode == 0 and "(mine)" in result.stdout

@@ -62,5 +62,6 @@ def test_command(script, tmp_path) -> None:
     assert result.returncode == 0 and "SNAIL (ViZDoom)" in result.stdout
     rows = json.loads((tmp_path / "rl2.json").read_text())["rows"]
     assert 0 < rows["stacked LSTM (released)"]["first/of_random"] < 1
-    result = script("evaluate.py", "--rl2", "--controls")
-    assert result.returncode == 2 and "leave out --controls" in result.stderr
+    for option in (("--controls",), ("--rooms", 3)):
+        result = script("evaluate.py", "--rl2", *option)
+        assert result.returncode == 2 and f"leave out {option[0]}" in result.stderr
