@@ -6,6 +6,9 @@ pitched axis is a metres along the level one. Nothing is baked or packed, as in 
 floats, and each pixel's mip level is that of its own footprint, the longer of its sides' projections on the surface.
 """
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -33,10 +36,29 @@ _GLOBAL_AMBIENT = 0.2
 # What a ray may meet: these, and from _WALLS on the sides of cells.
 _CEILING, _FLOOR, _BOX_TOP, _BOX_SIDES, _WALLS = 0, 1, 2, 3, 7
 
+LIGHTS = _WALLS + 4
+"""Rows of what `write_lights` writes: the surfaces before `_WALLS`, and the four sides that a wall may be on."""
+
+
+class Camera(NamedTuple):
+    """From where, and how, a picture is taken."""
+
+    x: float
+    """Metres, as z and height."""
+    z: float
+    height: float
+    cos: float
+    """Of the heading, as sin."""
+    sin: float
+    cos_pitch: float
+    sin_pitch: float
+    pixel: float
+    """Side of a pixel, as a tangent."""
+
 
 def render(layouts: Layout, poses: np.ndarray, out: np.ndarray) -> None:
     """Draw what the agent sees in each of B mazes with looks into uint8 [B, height, width, 3]."""
-    pyramids = textures.load(variants=True)
+    pyramids = textures.in_words(textures.load(variants=True))
     walls = np.empty(1, WALL_IN_VIEW)
     _render_batch(layouts.open, layouts.texture, layouts.goal, layouts.look, poses, pyramids, walls, out)
 
@@ -48,31 +70,58 @@ def render_depth(layouts: Layout, poses: np.ndarray, out: np.ndarray) -> None:
 
 
 @njit(forceinline=True)
-def _camera(look, pose, height):
-    """Return the camera's x, z and height, cosine and sine of heading and of pitch, and a pixel's side as a tangent."""
+def aim(look, pose, height):
+    """Return the `Camera` of a maze's look at the agent's pose, for pictures of so many rows."""
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
     ahead = look[looks.CAM_FWD_DISP]
-    pitch = np.radians(look[looks.CAM_PITCH])
-    pixel = 2 * np.tan(np.radians(look[looks.CAM_FOV_Y]) / 2) / height
+    pitch = math.radians(look[looks.CAM_PITCH])
+    pixel = 2 * math.tan(math.radians(look[looks.CAM_FOV_Y]) / 2) / height
     camera_height = look[looks.CAM_HEIGHT]
-    return pose[0] + ahead * cos, pose[1] - ahead * sin, camera_height, cos, sin, np.cos(pitch), np.sin(pitch), pixel
+    return Camera(
+        pose[0] + ahead * cos, pose[1] - ahead * sin, camera_height, cos, sin, math.cos(pitch), math.sin(pitch), pixel
+    )
 
 
 @njit(forceinline=True)
-def _level(slope, cos_pitch, sin_pitch):
-    """Return the level slope of a pitched camera's ray, and the metres of level depth to one along the pitched axis."""
-    ahead = cos_pitch - slope * sin_pitch
-    return (sin_pitch + slope * cos_pitch) / ahead, ahead
+def level(camera, rows):
+    """Return the level slope of a ray that is `rows` above the picture's middle, and what `ahead` is.
+
+    That is how many metres of level depth there are to one along the pitched axis.
+    """
+    slope = rows * camera.pixel
+    ahead = camera.cos_pitch - slope * camera.sin_pitch
+    return (camera.sin_pitch + slope * camera.cos_pitch) / ahead, ahead
 
 
 @njit(forceinline=True)
-def _see(slope, wall_depth, camera_height, goal, cos_goal, sin_goal, x, z, dx, dz):
-    """Settle what a level camera's ray (dx, slope, dz) meets before a wall at some depth, which it meets otherwise.
+def sample_from_left(k, width):
+    """Return how many columns to the right of the optical axis sample k of the first column is."""
+    return (2 * k + 1) / (2 * SAMPLES) - width / 2
+
+
+@njit(forceinline=True)
+def find_wall(open_, texture, camera, lateral, wall):
+    """Fill in the wall that a ray meets unless it meets something else before.
 
     Returns:
-        the surface, `_WALLS` for the wall, and its depth.
+        its number among the surfaces, and up to which lateral rays further right meet it too.
     """
-    surface, depth = _WALLS, wall_depth
+    i, j, side, until = cast(open_, camera.x, camera.z, camera.cos, camera.sin, lateral)
+    describe(wall, i, j, side, texture, camera.x, camera.z, camera.cos, camera.sin)
+    return _WALLS + 4 * (i * open_.shape[1] + j) + side, until
+
+
+@njit(forceinline=True)
+def see(camera, lateral, slope, number, near, near_slope, goal, cos_goal, sin_goal):
+    """Settle what a level camera's ray meets; the wall behind all has a number and 1 / depth as in `WALL_IN_VIEW`.
+
+    Returns:
+        the surface and its depth.
+    """
+    x, z, camera_height, cos, sin = camera.x, camera.z, camera.height, camera.cos, camera.sin
+    dx, dz = cos + lateral * sin, lateral * cos - sin
+    wall_depth = 1 / (near + near_slope * lateral)
+    surface, depth = number, wall_depth
     if slope * wall_depth > WALL_HEIGHT - camera_height:
         surface, depth = _CEILING, (WALL_HEIGHT - camera_height) / slope
     elif slope * wall_depth < -camera_height:
@@ -97,27 +146,28 @@ def _brightness(look, channel, right, up, back):
     """Return the light that falls on a face with this normal (x, y, z) in a channel, before it is cut off at 1."""
     # `light_pos + [1]` adds to the NumPy array instead of appending w = 1: the light is infinitely far away.
     light_x, light_y, light_z = look[looks.LIGHT_POS] + 1, look[looks.LIGHT_POS + 1] + 1, look[looks.LIGHT_POS + 2] + 1
-    norm = np.sqrt(light_x * light_x + light_y * light_y + light_z * light_z)
+    norm = math.sqrt(light_x * light_x + light_y * light_y + light_z * light_z)
     cosine = max(0.0, (right * light_x + up * light_y + back * light_z) / norm)
     return _GLOBAL_AMBIENT + look[looks.LIGHT_AMBIENT + channel] + look[looks.LIGHT_COLOR + channel] * cosine
 
 
 @njit
-def _light(look, goal, lights, box):
-    """Fill in the brightness of ceiling, floor and walls float64 [6, 3], and the colours of the box float64 [5, 3]."""
+def write_lights(look, goal, lights):
+    """Write each face's red, green and blue, float64 [`LIGHTS`, 3]: the box's colours, the brightness of all else."""
     cos, sin = np.cos(goal[2]), np.sin(goal[2])
     for channel in range(3):
         lights[_CEILING, channel] = min(1.0, _brightness(look, channel, 0.0, -1.0, 0.0))
         lights[_FLOOR, channel] = min(1.0, _brightness(look, channel, 0.0, 1.0, 0.0))
         # The wall on a cell's eastern side looks west.
-        lights[2 + EAST, channel] = min(1.0, _brightness(look, channel, -1.0, 0.0, 0.0))
-        lights[2 + WEST, channel] = min(1.0, _brightness(look, channel, 1.0, 0.0, 0.0))
-        lights[2 + NORTH, channel] = min(1.0, _brightness(look, channel, 0.0, 0.0, 1.0))
-        lights[2 + SOUTH, channel] = min(1.0, _brightness(look, channel, 0.0, 0.0, -1.0))
+        lights[_WALLS + EAST, channel] = min(1.0, _brightness(look, channel, -1.0, 0.0, 0.0))
+        lights[_WALLS + WEST, channel] = min(1.0, _brightness(look, channel, 1.0, 0.0, 0.0))
+        lights[_WALLS + NORTH, channel] = min(1.0, _brightness(look, channel, 0.0, 0.0, 1.0))
+        lights[_WALLS + SOUTH, channel] = min(1.0, _brightness(look, channel, 0.0, 0.0, -1.0))
         colour = min(1.0, max(0.0, (channel == 0) + look[looks.OBJ_COLOR_BIAS + channel]))
-        box[0, channel] = 255 * min(1.0, colour * _brightness(look, channel, 0.0, 1.0, 0.0))
+        lights[_BOX_TOP, channel] = 255 * min(1.0, colour * _brightness(look, channel, 0.0, 1.0, 0.0))
         for side, (right, back) in enumerate(((cos, -sin), (sin, cos), (-cos, sin), (-sin, -cos))):
-            box[1 + side, channel] = 255 * min(1.0, colour * _brightness(look, channel, right, 0.0, back))
+            light = _brightness(look, channel, right, 0.0, back)
+            lights[_BOX_SIDES + side, channel] = 255 * min(1.0, colour * light)
 
 
 @njit(forceinline=True)
@@ -127,88 +177,93 @@ def _look_up(pyramids, texture, across, up, texels_per_pixel):
     level = min(max(np.float64(log2(texels_per_pixel)), 0.0), levels.shape[1] - 2.0)
     fine = min(np.int64(level), levels.shape[1] - 2)
     u, v = across * pyramids.repeats[texture, 0], up * pyramids.repeats[texture, 1]
-    u, v = u - np.floor(u), v - np.floor(v)
+    u, v = u - math.floor(u), v - math.floor(v)
     red = green = blue = 0.0
     for mip in range(fine, fine + 2):
         weight = level - fine if mip > fine else 1 - (level - fine)
-        start, width, height = levels[texture, mip, 0], levels[texture, mip, 2], levels[texture, mip, 3]
-        length = 4 * ((height + textures.BLOCK - 1) // textures.BLOCK * textures.BLOCK)
+        start, width, height = levels[texture, mip, 0] >> 2, levels[texture, mip, 2], levels[texture, mip, 3]
+        length = (height + textures.BLOCK - 1) // textures.BLOCK * textures.BLOCK
         s, t = u * width - 0.5, v * height - 0.5
-        i, j = np.int64(np.floor(s)), np.int64(np.floor(t))
+        i, j = math.floor(s), math.floor(t)
         s, t = s - i, t - j
         left, right = (i if i >= 0 else width - 1) * length, (i + 1 if i + 1 < width else 0) * length
-        low, high = 4 * (j if j >= 0 else height - 1), 4 * (j + 1 if j + 1 < height else 0)
+        low, high = j if j >= 0 else height - 1, j + 1 if j + 1 < height else 0
         for place, share in (
             (left + low, (1 - s) * (1 - t)),
             (left + high, (1 - s) * t),
             (right + low, s * (1 - t)),
             (right + high, s * t),
         ):
-            texel = np.uint64(start + place)
-            red += weight * share * texels[texel]
-            green += weight * share * texels[texel + np.uint64(1)]
-            blue += weight * share * texels[texel + np.uint64(2)]
+            texel = texels[np.uint64(start + place)]
+            red += weight * share * (texel & np.uint32(255))
+            green += weight * share * (texel >> np.uint32(8) & np.uint32(255))
+            blue += weight * share * (texel >> np.uint32(16) & np.uint32(255))
     return red, green, blue
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _render_batch(open_, texture, goal, look, poses, pyramids, walls, out):
     seen = np.empty((SAMPLES, out.shape[2]), np.int64)
-    lights, box = np.empty((6, 3)), np.empty((5, 3))
+    lights = np.empty((LIGHTS, 3))
     for b in range(len(poses)):
-        _draw(open_[b], texture[b], goal[b], look[b], poses[b], pyramids, walls, seen, lights, box, out[b])
+        _draw(open_[b], texture[b], goal[b], look[b], poses[b], pyramids, walls, seen, lights, out[b])
 
 
 @njit
-def _draw(open_, texture, goal, look, pose, pyramids, walls, seen, lights, box, out):
+def _draw(open_, texture, goal, look, pose, pyramids, walls, seen, lights, out):
     height, width = out.shape[0], out.shape[1]
-    x, z, camera_height, cos, sin, cos_pitch, sin_pitch, pixel = camera = _camera(look, pose, height)
+    camera = aim(look, pose, height)
     cos_goal, sin_goal = np.cos(goal[2]), np.sin(goal[2])
-    _light(look, goal, lights, box)
+    write_lights(look, goal, lights)
     wall = walls[0]
     for row in range(np.uint64(height)):
         for k in range(SAMPLES):
-            slope, ahead = _level((height / 2 - row - SAMPLE_Y[k]) * pixel, cos_pitch, sin_pitch)
-            step = pixel / ahead
-            from_left = (2 * k + 1) / (2 * SAMPLES) - width / 2
+            slope, ahead = level(camera, height / 2 - row - SAMPLE_Y[k])
+            step = camera.pixel / ahead
+            from_left = sample_from_left(k, width)
             first = 0
             while first < width:
-                i, j, side, until = cast(open_, x, z, cos, sin, (first + from_left) * step)
-                describe(wall, i, j, side, texture, x, z, cos, sin)
+                number, until = find_wall(open_, texture, camera, (first + from_left) * step, wall)
                 near, near_slope = wall.near, wall.near_slope
-                number = _WALLS + 4 * (i * open_.shape[1] + j) + side
                 end = max(first + 1, np.int64(min(np.float64(width), np.ceil(until / step - from_left))))
                 for column in range(np.uint64(first), np.uint64(end)):
                     lateral = (column + from_left) * step
-                    dx, dz = cos + lateral * sin, lateral * cos - sin
-                    depth = 1 / (near + near_slope * lateral)
-                    surface, _ = _see(slope, depth, camera_height, goal, cos_goal, sin_goal, x, z, dx, dz)
-                    seen[k, column] = number if surface == _WALLS else surface
+                    seen[k, column], _ = see(camera, lateral, slope, number, near, near_slope, goal, cos_goal, sin_goal)
                 first = end
-        slope, ahead = _level((height / 2 - row - 0.5) * pixel, cos_pitch, sin_pitch)
+        slope, ahead = level(camera, height / 2 - row - 0.5)
         for column in range(np.uint64(width)):
-            lateral = (column + 0.5 - width / 2) * pixel / ahead
-            red = green = blue = 0.5 * SAMPLES  # rounded in the end
-            left = SAMPLES
-            k = 0
-            while left > 0:
-                surface, samples, is_new = seen[k, column], 0, True
-                for other in range(SAMPLES):
-                    same = seen[other, column] == surface
-                    samples += same
-                    is_new &= not same or other >= k
-                k += 1
-                if is_new:
-                    left -= samples
-                    if _BOX_TOP <= surface < _WALLS:
-                        face = surface - _BOX_TOP
-                        r, g, b = box[face, 0], box[face, 1], box[face, 2]
-                    else:
-                        r, g, b = _shade(surface, texture, camera, lateral, slope, ahead, pyramids, wall, lights)
-                    red, green, blue = red + samples * r, green + samples * g, blue + samples * b
-            out[row, column, 0] = np.uint8(red / SAMPLES)
-            out[row, column, 1] = np.uint8(green / SAMPLES)
-            out[row, column, 2] = np.uint8(blue / SAMPLES)
+            lateral = (column + 0.5 - width / 2) * camera.pixel / ahead
+            red, green, blue = mix(seen, column, texture, camera, lateral, slope, ahead, pyramids, wall, lights)
+            out[row, column, 0] = np.uint8(red)
+            out[row, column, 1] = np.uint8(green)
+            out[row, column, 2] = np.uint8(blue)
+
+
+@njit(forceinline=True)
+def mix(seen, column, texture, camera, lateral, slope, ahead, pyramids, wall, lights):
+    """Return the colour of a pixel whose samples see the surfaces `seen[:, column]`: red, green, blue, all plus 0.5.
+
+    Surfaces have the colours that they have on the level camera's ray (lateral, slope) through the pixel's middle.
+    `wall` is room to work in.
+    """
+    red = green = blue = 0.5 * SAMPLES  # rounded in the end
+    left = SAMPLES
+    k = 0
+    while left > 0:
+        surface, samples, is_new = seen[k, column], 0, True
+        for other in range(SAMPLES):
+            same = seen[other, column] == surface
+            samples += same
+            is_new &= not same or other >= k
+        k += 1
+        if is_new:
+            left -= samples
+            if _BOX_TOP <= surface < _WALLS:
+                r, g, b = lights[surface, 0], lights[surface, 1], lights[surface, 2]
+            else:
+                r, g, b = _shade(surface, texture, camera, lateral, slope, ahead, pyramids, wall, lights)
+            red, green, blue = red + samples * r, green + samples * g, blue + samples * b
+    return red / SAMPLES, green / SAMPLES, blue / SAMPLES
 
 
 @njit(forceinline=True)
@@ -243,8 +298,8 @@ def _shade(surface, texture, camera, lateral, slope, ahead, pyramids, wall, ligh
         else:
             a, b = right_x - dx * right_z / dz, -dy * right_z / dz
             c, d = up_x - dx * up_z / dz, up_y - dy * up_z / dz
-        number, light = texture[cell // columns, cell % columns], 2 + side
-    texels = textures.TEXELS_PER_METRE * pixel * depth * np.sqrt(max(a * a + b * b, c * c + d * d))
+        number, light = texture[cell // columns, cell % columns], _WALLS + side
+    texels = textures.TEXELS_PER_METRE * pixel * depth * math.sqrt(max(a * a + b * b, c * c + d * d))
     red, green, blue = _look_up(pyramids, number, across, up, max(texels, 1e-6))
     return red * lights[light, 0], green * lights[light, 1], blue * lights[light, 2]
 
@@ -252,16 +307,14 @@ def _shade(surface, texture, camera, lateral, slope, ahead, pyramids, wall, ligh
 @njit(nogil=True, cache=True, error_model="numpy")
 def _depth_batch(open_, texture, goal, look, poses, walls, out):
     height, width = out.shape[1], out.shape[2]
+    wall = walls[0]
     for b in range(len(poses)):
-        x, z, camera_height, cos, sin, cos_pitch, sin_pitch, pixel = _camera(look[b], poses[b], height)
+        camera = aim(look[b], poses[b], height)
         cos_goal, sin_goal = np.cos(goal[b, 2]), np.sin(goal[b, 2])
         for row in range(height):
-            slope, ahead = _level((height / 2 - row - 0.5) * pixel, cos_pitch, sin_pitch)
+            slope, ahead = level(camera, height / 2 - row - 0.5)
             for column in range(width):
-                lateral = (column + 0.5 - width / 2) * pixel / ahead
-                i, j, side, _ = cast(open_[b], x, z, cos, sin, lateral)
-                describe(walls[0], i, j, side, texture[b], x, z, cos, sin)
-                wall = 1 / (walls[0].near + walls[0].near_slope * lateral)
-                dx, dz = cos + lateral * sin, lateral * cos - sin
-                _, depth = _see(slope, wall, camera_height, goal[b], cos_goal, sin_goal, x, z, dx, dz)
+                lateral = (column + 0.5 - width / 2) * camera.pixel / ahead
+                number, _ = find_wall(open_[b], texture[b], camera, lateral, wall)
+                _, depth = see(camera, lateral, slope, number, wall.near, wall.near_slope, goal[b], cos_goal, sin_goal)
                 out[b, row, column] = depth / ahead

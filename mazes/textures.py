@@ -112,6 +112,11 @@ def load(variants: bool = False) -> Pyramids:
     return Pyramids(_aligned(np.concatenate(parts)), levels, repeats)
 
 
+def in_words(pyramids: Pyramids) -> Pyramids:
+    """Return the same pyramids with texels uint32 [texels], so that a texel is read at once: red in the lowest byte."""
+    return pyramids._replace(texels=pyramids.texels.view(np.uint32))
+
+
 def _aligned(array: np.ndarray) -> np.ndarray:
     """Return a copy of bytes that begins with a cache line: a block of texels then is one, not parts of two."""
     line = 4 * BLOCK
