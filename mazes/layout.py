@@ -231,8 +231,7 @@ def _write_batch(seeds, kind, extra_openings, first, count, open_, texture, goal
     for i in range(len(seeds)):
         write_maze(seeds[i], kind, extra_openings, first, count, open_[i], texture[i], goal[i], start[i], path, deck)
         if look.shape[1]:
-            looks.draw(seeds[i], look[i])
-            _vary(seeds[i], open_[i], texture[i])
+            write_look(seeds[i], open_[i], texture[i], look[i])
 
 
 @njit(forceinline=True)
@@ -249,6 +248,13 @@ def write_maze(seed, kind, extra_openings, first, count, open_, texture, goal, s
     _paint(layout_seed, first, count, open_, texture, deck)
     rows, columns = start.shape
     _place_goal(rng.stream(seed, rng.GOAL), _goal_room(seed, kind == 1, rows, columns), kind == 1, columns, goal)
+
+
+@njit(forceinline=True)
+def write_look(seed, open_, texture, look):
+    """Write the look of one seed's maze, and let its walls have other files of their textures."""
+    looks.draw(seed, look)
+    _vary(seed, open_, texture)
 
 
 @njit(nogil=True, cache=True)

@@ -79,7 +79,15 @@ def draw_steps(seeds, counts, forward, turn, steps):
         steps: what is written to.
     """
     for b in range(len(seeds)):
-        key = rng.stream(rng.stream(seeds[b], rng.STEPS), counts[b])
-        steps[b, 0] = forward * (FORWARD_STEP[0] + (FORWARD_STEP[1] - FORWARD_STEP[0]) * rng.uniform(key, 0))
-        steps[b, 1] = FORWARD_DRIFT * (2 * rng.uniform(key, 1) - 1)
-        steps[b, 2] = turn * (TURN_STEP[0] + (TURN_STEP[1] - TURN_STEP[0]) * rng.uniform(key, 2)) * (np.pi / 180)
+        steps[b, 0], steps[b, 1], steps[b, 2] = draw_step(seeds[b], counts[b], forward, turn)
+
+
+@njit(forceinline=True)
+def draw_step(seed, count, forward, turn):
+    """Return what `draw_steps` writes for one maze."""
+    key = rng.stream(rng.stream(seed, rng.STEPS), count)
+    return (
+        forward * (FORWARD_STEP[0] + (FORWARD_STEP[1] - FORWARD_STEP[0]) * rng.uniform(key, 0)),
+        FORWARD_DRIFT * (2 * rng.uniform(key, 1) - 1),
+        turn * (TURN_STEP[0] + (TURN_STEP[1] - TURN_STEP[0]) * rng.uniform(key, 2)) * (np.pi / 180),
+    )
