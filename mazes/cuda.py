@@ -6,7 +6,8 @@ imported, they run on numba's simulator instead, and the arrays are NumPy's, not
 
 A picture is drawn by columns and rows at once. A block of threads takes `_COLUMNS` columns, of one picture or of
 several. Its first threads find the walls and the box that each column sees; then `_ROWS` threads a column, neighbours
-in a warp, draw every `_ROWS`th row each, so that a warp reads texels that lie side by side.
+in a warp, draw every `_ROWS`th row each, so that a warp reads texels that lie side by side. Where mazes have looks, a
+block draws one picture, pixel by pixel.
 """
 
 from typing import Any, NamedTuple
@@ -15,9 +16,10 @@ import numba
 import numpy as np
 from numba import cuda, njit
 
-from mazes import paths, renderer, simulator, textures
+from mazes import exact, paths, renderer, simulator, textures
+from mazes import look as looks
 from mazes.environment import GOAL_REWARD, HINT_SCALE, NO_HINTS, Ended, Hints, MazeEnvironment, TimeStep, check_options
-from mazes.layout import DECK, KINDS, MazeConfig, empty_batch, require_number, write_maze
+from mazes.layout import DECK, KINDS, STEP_SIZES, MazeConfig, empty_batch, require_number, write_look, write_maze
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
 
@@ -43,8 +45,11 @@ class _Rules(NamedTuple):
     """Of those that rooms are dealt."""
     textures: int
     """How many those are."""
+    domain_rand: bool
     forward_step: float
     turn_step: float
+    turn_degrees: float
+    """The same turn, as `look.draw_step` takes it, so that its turns are the CPU's to the last bit."""
     near: float
     respawn_distance: float
     same_start: bool
@@ -72,6 +77,10 @@ class _World(NamedTuple):
     texture: Any
     goal: Any
     start: Any
+    look: Any
+    """float64 [B, `look.SIZE`]; without domain randomisation a single number, which means nothing."""
+    lights: Any
+    """float64 [B, `exact.LIGHTS`, 3], see `exact.write_lights`; without domain randomisation a single number."""
     fields: Any
     """float32 [B, nz, nx, headings]: steps to go; without a learner a single number, which means nothing."""
     ahead: Any
@@ -184,8 +193,6 @@ class CudaMazeEnvironment:
             RuntimeError: when there is no such device, or numba cannot use it.
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, most=_NEVER)
-        if config.domain_rand:
-            raise ValueError("domain_rand must be False on a CUDA device, not True")
         first_seed = int(split_seeds("train", 0, 1)[0]) if first_seed is None else first_seed
         seed_stride = batch if seed_stride is None else seed_stride
         for name, value in (("first_seed", first_seed), ("seed_stride", seed_stride)):
@@ -198,8 +205,8 @@ class CudaMazeEnvironment:
         stride, spacing = paths.stride(config)
         self._rules = _Rules(
             KINDS.index(config.kind), float(config.extra_openings), *config.deck,
-            config.forward_step, config.turn_step, config.near, float(config.respawn_distance),
-            config.respawn == "same",
+            config.domain_rand, config.forward_step, config.turn_step, STEP_SIZES[config.step_size][1],
+            config.near, float(config.respawn_distance), config.respawn == "same",
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
             stride, spacing,
@@ -211,8 +218,11 @@ class CudaMazeEnvironment:
         self._discount = self._zeros(batch, np.float32) + 1
         points = max(paths.empty_fields(config, 1).shape[1:3])
         self._grid = _Grid(self._upload(paths.strides(config)), self._upload(spacing * np.arange(points)))
-        self._ground = renderer.Ground(*(self._upload(part) for part in renderer.bake_ground(height, width)))
-        self._pyramids = _upload_pyramids(self._upload, variants=config.landmarks == "other")
+        if not config.domain_rand:  # which draws nothing baked
+            self._ground = renderer.Ground(*(self._upload(part) for part in renderer.bake_ground(height, width)))
+        # In words, so that a thread reads a texel at once.
+        pyramids = textures.in_words(textures.load(variants=config.domain_rand or config.landmarks == "other"))
+        self._pyramids = textures.Pyramids(*(self._upload(part) for part in pyramids))
         self._horizon = self._upload(height / 2 - SAMPLE_Y)
         self._renew(everywhere=True)
         if phases is not None:
@@ -248,9 +258,12 @@ class CudaMazeEnvironment:
         """Return the present moment; the picture is drawn into `out`, uint8 [B, H, W, 3] without gaps, if given."""
         frames = self._zeros((self.batch, *self.observation_shape), np.uint8) if out is None else out
         film = _Film(self._view(frames), self._horizon)
-        columns = self.batch * self.observation_shape[1]
-        threads = _COLUMNS * _ROWS
-        _draw[-(-columns // _COLUMNS), threads, self._stream()](self._world, self._ground, self._pyramids, film)
+        if self.config.domain_rand:
+            _draw_exact[self.batch, _THREADS, self._stream()](self._world, self._pyramids, film)
+        else:
+            columns = self.batch * self.observation_shape[1]
+            threads = _COLUMNS * _ROWS
+            _draw[-(-columns // _COLUMNS), threads, self._stream()](self._world, self._ground, self._pyramids, film)
         arrays = self._arrays
         told = (arrays.prev_action, arrays.prev_reward, arrays.first, self._discount, arrays.visit)
         return TimeStep(frames, *(_copy(array) for array in told))
@@ -304,12 +317,15 @@ class CudaMazeEnvironment:
         layout, size = empty_batch(self.config, 1), self.batch
         fields = paths.empty_fields(self.config, 1)
         shapes = {
-            **{name: (size, *field.shape[1:]) for name, field in layout._asdict().items() if name in _TYPES},
+            **{name: (size, *field.shape[1:]) for name, field in layout._asdict().items()},
+            "lights": (size, exact.LIGHTS, 3),
             "fields": (size, *fields.shape[1:]) if self._rules.learnt else (1, 1, 1, 1),
             "poses": (size, 3),
             "starts": (size, 3),
         }
         shapes["ahead"] = shapes["fields"]
+        if not self.config.domain_rand:
+            shapes["look"], shapes["lights"] = (1, 1), (1, 1, 1)
         return _World(*(self._zeros(shapes.get(name, size), _TYPES[name]) for name in _World._fields))
 
     # What follows is all that there is of torch.
@@ -339,6 +355,7 @@ class CudaMazeEnvironment:
 
 _TYPES: dict[str, type] = {
     "open": np.bool_, "texture": np.uint8, "goal": np.float64, "start": np.bool_,
+    "look": np.float64, "lights": np.float64,
     "fields": np.float32, "ahead": np.int8,
     "seeds": np.int64, "episode": np.int64, "episode_step": np.int64,
     "poses": np.float64, "starts": np.float64, "visit": np.int32, "visit_step": np.int32,
@@ -384,12 +401,6 @@ def _copy(array: Any) -> Any:
 
 def _to_host(array: Any) -> np.ndarray:
     return array.copy() if SIMULATED else array.cpu().numpy()
-
-
-def _upload_pyramids(upload: Any, variants: bool) -> textures.Pyramids:
-    """Return the textures with four channels to a word, so that a thread reads a texel at once."""
-    pyramids = textures.load(variants)
-    return textures.Pyramids(*(upload(part) for part in pyramids._replace(texels=pyramids.texels.view(np.uint32))))
 
 
 @cuda.jit
@@ -438,6 +449,9 @@ def _write_one(world, rules, b, path, deck):
         path,
         deck,
     )
+    if rules.domain_rand:
+        write_look(np.uint64(world.seeds[b]), world.open[b], world.texture[b], world.look[b])
+        exact.write_lights(world.look[b], world.goal[b], world.lights[b])
 
 
 @cuda.jit
@@ -522,11 +536,21 @@ def _step(world, rules, actions):
         _step_one(world, rules, b, actions[b])
 
 
+@njit(forceinline=True)
+def _next_step(world, rules, b):
+    """Return what the next action makes in one maze: metres forward and to the right, radians of a turn."""
+    if rules.domain_rand:
+        seed, count = np.uint64(world.seeds[b]), world.episode_step[b]
+        return looks.draw_step(seed, count, rules.forward_step, rules.turn_degrees)
+    return rules.forward_step, 0.0, rules.turn_step
+
+
 @njit(cache=True)
 def _step_one(world, rules, b, action):
     """Make one action in one maze: `MazeEnvironment.step`."""
     pose = world.poses[b]
-    found = simulator.move(world.open[b], world.goal[b], pose, action, rules.forward_step, rules.turn_step, rules.near)
+    forward, drift, turn = _next_step(world, rules, b)
+    found = simulator.move(world.open[b], world.goal[b], pose, action, forward, turn, rules.near, drift)
     world.episode_step[b] += 1
     world.visit_step[b] += 1
     world.prev_action[b] = action
@@ -570,7 +594,7 @@ def _hint_one(world, rules, hints, b, after):
         world.goal[b],
         world.fields[b],
         world.poses[b],
-        (rules.forward_step, 0.0, rules.turn_step),
+        _next_step(world, rules, b),
         rules.near,
         rules.spacing,
         rules.turn_step,
@@ -725,3 +749,36 @@ def _lit_texel(texels, columns, n, weights, brightness):
 def _word(column, n):
     """Return where texel n of a column is; columns are counted in bytes."""
     return np.uint32((column >> np.uint64(2)) + n)
+
+
+@cuda.jit
+def _draw_exact(world, pyramids, film):
+    """Draw the pictures of mazes with looks, a block each."""
+    walls = cuda.local.array(1, _WALL)
+    seen = cuda.local.array((SAMPLES, 1), np.int64)
+    _draw_pixels(world, pyramids, film.frames, cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, walls, seen)
+
+
+@njit(error_model="numpy", cache=True)
+def _draw_pixels(world, pyramids, frames, b, first, step, walls, seen):
+    """Draw every step-th pixel of a picture: `exact.render`."""
+    height, width = frames.shape[1:3]
+    open_, texture, goal, lights = world.open[b], world.texture[b], world.goal[b], world.lights[b]
+    camera = exact.aim(world.look[b], world.poses[b], height)
+    cos_goal, sin_goal = np.cos(goal[2]), np.sin(goal[2])
+    wall = walls[0]
+    for pixel in range(first, height * width, step):
+        row, column = pixel // width, pixel % width
+        number, lateral, until = 0, 0.0, -np.inf
+        for k in range(SAMPLES):
+            slope, ahead = exact.level(camera, height / 2 - row - SAMPLE_Y[k])
+            before, lateral = lateral, (column + exact.sample_from_left(k, width)) * (camera.pixel / ahead)
+            if not before <= lateral < until:  # as a rule all samples meet one wall
+                number, until = exact.find_wall(open_, texture, camera, lateral, wall)
+            near, near_slope = wall.near, wall.near_slope
+            seen[k, 0], _ = exact.see(camera, lateral, slope, number, near, near_slope, goal, cos_goal, sin_goal)
+        slope, ahead = exact.level(camera, height / 2 - row - 0.5)
+        lateral = (column + 0.5 - width / 2) * camera.pixel / ahead
+        colour = exact.mix(seen, 0, texture, camera, lateral, slope, ahead, pyramids, wall, lights)
+        for channel in range(3):
+            frames[b, row, column, channel] = np.uint8(colour[channel])

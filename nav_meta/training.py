@@ -92,8 +92,6 @@ def prepare_device(config: RunConfig, device: str) -> None:
         raise UserError(
             f"workers ({config.workers}) must be as many as GPUs, one for each rank: --workers {ranks.count()}."
         )
-    if config.maze.domain_rand:
-        raise UserError("maze.domain-rand must be False on a GPU.")
     # Otherwise cuDNN and cuBLAS choose among ways of adding up that differ in the last bits from run to run.
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
