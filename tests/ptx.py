@@ -15,7 +15,7 @@ from numba.cuda import dispatcher
 import mazes.cuda
 from mazes.layout import MazeConfig
 
-KERNELS = ("_begin", "_write", "_write_fields", "_put", "_step", "_hint", "_draw")
+KERNELS = ("_begin", "_write", "_write_fields", "_put", "_step", "_hint", "_draw", "_draw_exact")
 HOPPER = (9, 0)
 
 
@@ -40,10 +40,12 @@ def main() -> None:
     kernels = {name: getattr(mazes.cuda, name) for name in KERNELS}
     for name in KERNELS:
         setattr(mazes.cuda, name, Recorder())
-    world = mazes.cuda.CudaMazeEnvironment(MazeConfig(), 2, height=6, width=8, episode_steps=4, shaping=0.1)
-    world.step(np.zeros(2, np.int64))
-    world.time_step()
-    world.hints()
+    for domain_rand in (False, True):
+        config = MazeConfig(domain_rand=domain_rand)
+        world = mazes.cuda.CudaMazeEnvironment(config, 2, height=6, width=8, episode_steps=4, shaping=0.1)
+        world.step(np.zeros(2, np.int64))
+        world.time_step()
+        world.hints()
     for name, kernel in kernels.items():
         ptx, _ = cuda.compile_ptx(kernel.py_func, getattr(mazes.cuda, name).types, cc=HOPPER)
         print(name, len(ptx))
