@@ -49,7 +49,7 @@ class _Rules(NamedTuple):
     forward_step: float
     turn_step: float
     turn_degrees: float
-    """The same turn, as `look.draw_step` takes it, so that its turns are the CPU's to the last bit."""
+    """The same turn, as `look.draw_step` takes it."""
     near: float
     respawn_distance: float
     same_start: bool
