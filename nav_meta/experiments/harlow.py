@@ -185,12 +185,12 @@ _LEARNER = LearnerConfig(
     lambda_=0.95,
     entropy=0.03,  # who is sure of a side before knowing why stays at chance for millions of steps
     final_entropy=0.001,
-    hint=0.0,
+    hint=1.0,  # without it a memory of what was paid emerges by luck, some time between 1M and 2M steps
     shaping=0.0,
-    learning_rate=7e-4,
+    learning_rate=1.5e-3,
 )
-_AGENT = AgentConfig(features=256)
-_STACKED = Training(_AGENT, _LEARNER, steps=2_500_000, minutes=6.5, seeds=10)
+_AGENT = AgentConfig()
+_STACKED = Training(_AGENT, _LEARNER, steps=1_250_000, minutes=4.0, seeds=10)
 _PAPER = "Harlow's task, Wang et al. 2016, experiment 6"
 
 HARLOW = HarlowExperiment("harlow", _PAPER, Harlow, _STACKED)
@@ -201,7 +201,7 @@ HARLOW_VECTOR = HarlowExperiment(
     "harlow-vector",
     f"{_PAPER}: codes for pictures",
     HarlowVector,
-    replace(_STACKED, agent=AgentConfig(features=128, units=128), minutes=4.0, seeds=3),
+    replace(_STACKED, agent=AgentConfig(units=128), minutes=2.5, seeds=3),
 )
 
 EXPERIMENTS = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR)

@@ -21,6 +21,8 @@ class EpisodicTask(ABC):
     """Names of the arrays [B, ...] in which the task keeps its state."""
     knows_means: ClassVar[bool] = False
     """Can the task tell what actions pay on average? Then it has `means` and `regrets`."""
+    has_answers: ClassVar[bool] = False
+    """Is there something to be found out that the auxiliary head could be asked for? Then it has `answers`."""
     means: np.ndarray
     """float64 [B, actions], or [B, S, actions] where there are S states: what each action pays on average."""
 
@@ -70,13 +72,14 @@ class EpisodicTask(ABC):
             hint: should the auxiliary head give the `answers`?
 
         Raises:
-            ValueError: names the option and its range, or the task does not know its means.
+            ValueError: names the option and its range, or the task does not know its means or has no answers.
         """
         if not 0 <= shaping <= 1:
             raise ValueError(f"shaping must be between 0 and 1, not {shaping}")
-        for name, value in (("shaping", shaping), ("hint", hint)):
-            if value and not self.knows_means:
-                raise ValueError(f"{name} must be 0: {type(self).__name__} does not know what actions pay on average")
+        if shaping and not self.knows_means:
+            raise ValueError(f"shaping must be 0: {type(self).__name__} does not know what actions pay on average")
+        if hint and not (self.knows_means or self.has_answers):
+            raise ValueError(f"hint must be 0: {type(self).__name__} has nothing to ask the auxiliary head for")
         self._shaping = shaping
         self.hint_size = self.answers().shape[1] if hint else 0
 
@@ -151,7 +154,7 @@ class EpisodicTask(ABC):
         raise NotImplementedError
 
     def answers(self) -> np.ndarray:
-        """Return float64 [B, K], what the auxiliary head is to say: what each action pays on average."""
+        """Return float64 [B, K], what the auxiliary head is to say; by default what each action pays on average."""
         return self.means
 
     @abstractmethod

@@ -57,6 +57,7 @@ class _Harlow(EpisodicTask):
     """
 
     variables: ClassVar[tuple[str, ...]] = ("heading", "held", "shown", "trial", "side", "pictures")
+    has_answers: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -118,6 +119,10 @@ class _Harlow(EpisodicTask):
     def going_on(self) -> np.ndarray:
         """Return bool [B]: can reward still come?"""
         return super().going_on() & (self.trial < TRIALS)
+
+    def answers(self) -> np.ndarray:
+        """Return where the picture that pays hangs, float64 [B, 1]: 1 left, -1 right, 0 while none hangs."""
+        return (self.side * self.shown)[:, None].astype(np.float64)
 
     @property
     def marked(self) -> np.ndarray:
