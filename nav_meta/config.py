@@ -36,7 +36,8 @@ class LearnerConfig:
     hint: float = 1.0
     """Coefficient of the auxiliary head's loss; the policy does not read what it says. Mazes: where is the goal, seen
     from the agent, and by how many actions does each action shorten the way there, once it has been found. Bandits and
-    tabular MDPs: what does each action pay on average, in each state, and what is each worth now? Others: 0."""
+    tabular MDPs: what does each action pay on average, in each state, and what is each worth now? Harlow's task: where
+    does the picture that pays hang? Others: 0."""
     shaping: float = 0.05
     """What the learner is paid beside the reward; never told to the agent. Mazes: a bonus for each action that the goal
     comes nearer, from the second visit on. Bandits and tabular MDPs: 1 pays minus the expected regret instead of

@@ -193,6 +193,7 @@ def test_other_options_in_the_same_folder(finished, script):
         (["independent", "--learner.environments", 6], "must split evenly"),
         (["independent", "--learner.shaping", 2], "shaping must be between 0 and 1"),
         (["two-step", "--learner.shaping", 1], "shaping must be 0: TwoStep does not know what actions pay on average"),
+        (["two-step", "--learner.hint", 1], "hint must be 0: TwoStep has nothing to ask the auxiliary head for"),
         (["mdp-10", "--learner.hint", 0], "critic_units must be 0 where hint is 0"),
     ],
 )

@@ -77,6 +77,22 @@ def test_a_literal_version_agrees(make, sensible):
         assert (task.trial == TRIALS).all()
 
 
+@pytest.mark.parametrize("make", [Harlow, HarlowVector])
+def test_the_learner_is_told_where_the_picture_that_pays_hangs(make):
+    task = make(64, seed=1)
+    task.help_learner(hint=True)
+    hints = []
+    for _ in range(4):
+        hints.append(task.hints().target)
+        task.step(np.full(64, STAY))
+    assert not np.any(hints)
+    hint = task.hints()
+    assert hint.target.shape == (64, 1) and hint.known.all() and set(hint.target[:, 0]) == {-1, 1}
+    for _ in range(TURNS):
+        task.step(np.where(hint.target[:, 0] > 0, LEFT, RIGHT))
+    assert np.all(task.time_step().prev_reward == 1)
+
+
 def test_pictures_are_drawn_evenly_and_hang_on_both_sides():
     task = HarlowVector(4000, seed=1)
     assert (task.pictures[:, 0] != task.pictures[:, 1]).all()
