@@ -176,7 +176,7 @@ def test_tasks_that_do_not_know_their_means_say_so() -> None:
     task.help_learner()
     with pytest.raises(ValueError, match=r"shaping must be 0: Recall does not know what"):
         task.help_learner(shaping=0.5)
-    with pytest.raises(ValueError, match=r"hint must be 0: Recall does not know what"):
+    with pytest.raises(ValueError, match=r"hint must be 0: Recall has nothing to ask the auxiliary head for"):
         task.help_learner(hint=True)
     for shaping in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="shaping must be between 0 and 1"):
