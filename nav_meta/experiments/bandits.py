@@ -51,7 +51,7 @@ _STEPS = {
     (100, 5): 16_000_000, (100, 10): 16_000_000, (100, 50): 32_000_000,
     (500, 5): 8_000_000, (500, 10): 24_000_000, (500, 50): 12_000_000,
 }  # fmt: skip
-"""Of training, by pulls and arms: regret still falls a little at the end of all of them."""
+"""Steps to train for, by pulls and arms, see EXPERIMENTS.md."""
 
 
 class BanditExperiment(Experiment):
