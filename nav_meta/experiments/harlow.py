@@ -201,7 +201,7 @@ HARLOW_VECTOR = HarlowExperiment(
     "harlow-vector",
     f"{_PAPER}: codes for pictures",
     HarlowVector,
-    replace(_STACKED, agent=AgentConfig(units=128), minutes=2.5, seeds=3),
+    replace(_STACKED, agent=AgentConfig(units=128), minutes=1.0, seeds=3),
 )
 
 EXPERIMENTS = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR)
