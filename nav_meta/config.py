@@ -140,7 +140,7 @@ class RunConfig:
 _IMAZE = RunConfig(
     maze=MazeConfig(kind="imaze", rows=3, columns=5),
     learner=LearnerConfig(shaping=0.0),
-    steps=5_000_000,
+    steps=3_000_000,
     evaluate_every=1_000_000,
 )
 
