@@ -696,17 +696,15 @@ def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, pla
                 if n != loaded:
                     level, u_wall, v_wall, dv = places[n, 0], places[n, 1], places[n, 2], places[n, 3]
                     texture, light = walls[n].texture, renderer.light_on(walls[n].side)
-                    columns, weights, brightness, length = renderer.columns_at(
-                        pyramids.levels, texture, level, u_wall, light
-                    )
+                    columns, weights, rest, length = renderer.columns_at(pyramids.levels, texture, level, u_wall, light)
                     v_wall -= pyramids.levels[texture, level >> 8, 4]  # from its lowest texel's middle on
                     loaded = n
                 place = np.uint64(v_wall - row * dv) << np.uint64(32)
                 texel, share = renderer.place_in(place, np.uint64(length))
                 above = texel + np.uint64(1) if texel + np.uint64(1) < np.uint64(length) else np.uint64(0)
                 new = renderer.mix(
-                    _lit_texel(pyramids.texels, columns, texel, weights, brightness),
-                    _lit_texel(pyramids.texels, columns, above, weights, brightness),
+                    _lit_texel(pyramids.texels, columns, texel, weights, rest),
+                    _lit_texel(pyramids.texels, columns, above, weights, rest),
                     share,
                 )
                 colour = new if samples == SAMPLES else renderer.replace(colour, behind, new, samples)
@@ -726,7 +724,7 @@ def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, pla
 
 
 @njit(forceinline=True)
-def _lit_texel(texels, columns, n, weights, brightness):
+def _lit_texel(texels, columns, n, weights, rest):
     """Return the packed colour that a column has at texel n."""
     a, b = texels[_word(columns[0], n)], texels[_word(columns[1], n)]
     c, d = texels[_word(columns[2], n)], texels[_word(columns[3], n)]
@@ -739,7 +737,7 @@ def _lit_texel(texels, columns, n, weights, brightness):
             c >> shift & np.uint32(255),
             d >> shift & np.uint32(255),
             *weights,
-            brightness,
+            rest,
         )
         colour |= np.uint64(part) << np.uint64(16 * channel)
     return colour

@@ -12,8 +12,9 @@ the same reason, then the box. Either way a pixel is one linear lookup along a *
 whole texels and whole mip levels: baked once for ceiling and floor, blended for each column of a wall. Only where some
 of a pixel's samples see a surface and others do not are they counted.
 
-Colours are packed: red, green and blue from the lowest 16 bits up, 128ths of half a grey level in a picture, half grey
-levels in a strip. A weighted sum of packed colours is the packed weighted sum of each channel.
+Colours are packed: red, green and blue from the lowest 16 bits up, 256ths of a grey level in a picture, half grey
+levels in a wall's strip, whole ones in those of ceiling and floor. A weighted sum of packed colours is the packed
+weighted sum of each channel.
 """
 
 import math
@@ -25,6 +26,7 @@ from numba import njit
 
 from mazes import exact, textures
 from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout
+from mazes.prefetch import prefetch
 from mazes.rays import NORTH, SAMPLE_Y, SAMPLES, WALL_HEIGHT, WALL_IN_VIEW, WEST, cast, cast_box, describe, log2
 
 CAMERA_HEIGHT = 1.5
@@ -41,11 +43,11 @@ _LIGHT_XZ = 1 / np.sqrt(1 + 3.5**2 + 1)
 _LIT_WALL = _AMBIENT + _DIFFUSE * _LIGHT_XZ
 
 _SHARE_BITS = 7
-"""Between two texels of a strip there are 2 to this power places."""
+"""Between two texels of a wall's strip there are 2 to this power places."""
 GREY_BITS = _SHARE_BITS + 1
 """Binary digits of a packed colour in a picture that are less than a grey level."""
-_HALF_GREYS = np.uint64(0x01FF_01FF_01FF)
-"""The bits of a packed colour of a strip."""
+_GROUND_BITS = GREY_BITS // 2
+"""Between two texels of ceiling or floor, which are closer, there are 2 to this power places each way."""
 BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
 """The bits of a packed colour that are lost when it is divided by four, one part for each sample."""
 
@@ -326,14 +328,15 @@ def _look_up(strip, place, height):
 def look_between(strips, start, u, v, log_width, log_height):
     """Return the colour at a place in the strips of a texture that start here, blended both ways."""
     length = (np.uint64(1) << log_height) + np.uint64(1)
-    across, up = np.uint64(64) - log_width, np.uint64(64) - log_height
+    across, up, bits = np.uint64(64) - log_width, np.uint64(64) - log_height, np.uint64(_GROUND_BITS)
+    mask = np.uint64((1 << _GROUND_BITS) - 1)
     texel = start + (u >> across) * length + (v >> up)
-    share = v >> up - np.uint64(_SHARE_BITS)
-    left = mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
+    share = v >> (up - bits) & mask
+    left = (strips[texel] << bits) + (strips[texel + np.uint64(1)] - strips[texel]) * share
     texel += length
-    right = mix(strips[texel], strips[texel + np.uint64(1)], share) >> np.uint64(_SHARE_BITS) & _HALF_GREYS
-    share = u >> (across - np.uint64(_SHARE_BITS)) & np.uint64((1 << _SHARE_BITS) - 1)
-    return (left << np.uint64(_SHARE_BITS)) + (right - left) * share
+    right = (strips[texel] << bits) + (strips[texel + np.uint64(1)] - strips[texel]) * share
+    share = u >> (across - bits) & mask
+    return (left << bits) + (right - left) * share
 
 
 @njit(forceinline=True)
@@ -411,7 +414,7 @@ def columns_at(levels, texture, level, u, light):
 
     Returns:
         where the two columns of texels begin that are beside it at the finer level, and those at the coarser one; their
-        weights, 256ths; the brightness, 65536ths; the height of the texture at this level.
+        weights, 256ths that together are the light; what `lit` adds; the height of the texture at this level.
     """
     fine, coarse = level >> 8, (level >> 8) + 1
     height = levels[texture, fine, 3]
@@ -420,20 +423,21 @@ def columns_at(levels, texture, level, u, light):
     c, d, share_d = _beside(u, levels[texture, coarse, 2], stride)
     a, b = np.uint64(levels[texture, fine, 0] + a), np.uint64(levels[texture, fine, 0] + b)
     c, d = np.uint64(levels[texture, coarse, 1] + c), np.uint64(levels[texture, coarse, 1] + d)
-    share = level & 255
-    share_b, share_d = (256 - share) * share_b >> 8, share * share_d >> 8
-    weights = np.uint16(256 - share - share_b), np.uint16(share_b), np.uint16(share - share_d), np.uint16(share_d)
-    return (a, b, c, d), weights, np.uint16(65536 * light + 0.5), height
+    total = np.int64(256 * light)
+    coarse_total = total * (level & 255) >> 8
+    weight_b, weight_d = (total - coarse_total) * share_b >> 8, coarse_total * share_d >> 8
+    weight_a, weight_c = total - coarse_total - weight_b, coarse_total - weight_d
+    weights = np.uint16(weight_a), np.uint16(weight_b), np.uint16(weight_c), np.uint16(weight_d)
+    # A half to round, and the light that whole weights leave over, as of a middle grey.
+    return (a, b, c, d), weights, np.uint16(64 + 128 * (256 * light - total)), height
 
 
 @njit(forceinline=True)
-def lit(a, b, c, d, weight_a, weight_b, weight_c, weight_d, brightness):
+def lit(a, b, c, d, weight_a, weight_b, weight_c, weight_d, rest):
     """Return one channel of a strip's colour, half grey levels, from those of four texels; sums fit in 16 bits."""
     fine_total = np.uint16(_part(a, weight_a) + _part(b, weight_b))
     coarse_total = np.uint16(_part(c, weight_c) + _part(d, weight_d))
-    # From 256ths of a grey level to halves.
-    lit = np.uint16(np.uint16(fine_total + coarse_total) * brightness >> np.uint16(16))
-    return np.uint16(np.uint16(lit + np.uint16(64)) >> np.uint16(7))
+    return np.uint16(np.uint16(np.uint16(fine_total + coarse_total) + rest) >> np.uint16(7))
 
 
 @njit(forceinline=True)
@@ -443,33 +447,28 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
     Returns:
         the height of the texture at this level.
     """
-    (a, b, c, d), (weight_a, weight_b, weight_c, weight_d), brightness, height = columns_at(
-        levels, texture, level, u, light
-    )
+    (a, b, c, d), (weight_a, weight_b, weight_c, weight_d), rest, height = columns_at(levels, texture, level, u, light)
     blocks = (height + textures.BLOCK - 1) // textures.BLOCK
     begin, turns = low & 0xFFFF_FFFF, (high >> 32) - (low >> 32)
     first, last = begin * height >> 32, ((high & 0xFFFF_FFFF) * height >> 32) + 1
-    block, count = first >> 4, (last >> 4) - (first >> 4) + 1
-    if turns > 0 or last == height:  # the texture begins again
-        count = blocks if turns > 1 else min(blocks, count + blocks)
-    # Sixteen texels at a time, 64 bytes, a number of turns that compilers make vectors of.
-    block -= 1
-    for _ in range(count):
-        block = block + 1 if block + 1 < blocks else 0
-        start = np.uint64(64 * block)
-        for i in range(64):
-            n = start + np.uint64(i)
+    first, end = first >> 4, (last >> 4) + 1
+    again = turns > 0 or last == height  # the texture begins again
+    if again and (turns > 1 or end >= first):
+        first, end, again = 0, blocks, False
+    stride = np.uint64(64 * blocks)
+    for _ in range(1 + again):
+        start, stop = np.uint64(64 * first), np.uint64(64 * (blocks if again else end))
+        # Textures run from right to left in the picture, a texel or two of the finer level a column.
+        for n in range(start, stop, np.uint64(64)):
+            prefetch(texels, a - np.uint64(2) * stride + n)
+            prefetch(texels, a - np.uint64(3) * stride + n)
+            prefetch(texels, c - np.uint64(2) * stride + n)
+        # Sixteen texels, 64 bytes, make a block, so that compilers can make vectors of it.
+        for n in range(start, stop):
             channels[n] = lit(
-                texels[a + n],
-                texels[b + n],
-                texels[c + n],
-                texels[d + n],
-                weight_a,
-                weight_b,
-                weight_c,
-                weight_d,
-                brightness,
+                texels[a + n], texels[b + n], texels[c + n], texels[d + n], weight_a, weight_b, weight_c, weight_d, rest
             )
+        first, again = 0, False
     strip[np.uint64(height)] = strip[0]
     return np.uint64(height)
 
@@ -477,7 +476,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
 @njit(forceinline=True)
 def seen_by(edges, zone, first, end, row):
     """Return how many of some samples see in a row what begins at the edges of a zone and ends at the next zone's."""
-    samples = 0
+    samples, row = 0, np.int64(row)
     for m in range(np.uint64(first), np.uint64(end)):
         samples += (edges[zone, m] <= row) & (row < edges[zone + 1, m])
     return samples
@@ -524,14 +523,16 @@ def _draw_wall(pyramids, wall, first, end, pixel, work):
         left, right = np.uint64(SAMPLES) * k, np.uint64(SAMPLES) * k + np.uint64(SAMPLES)
         for row in range(np.uint64(top), np.uint64(inner_top)):
             colour = _look_up(strip, v, length)
-            canvas[row, k] = replace(canvas[row, k], canvas[row, k], colour, seen_by(edges, 0, left, right, row))
+            samples = seen_by(edges, 0, left, right, row)
+            canvas[row, k] = replace(canvas[row, k], canvas[row, k], colour, samples)
             v -= dv
         for row in range(np.uint64(inner_top), np.uint64(inner_bottom)):
             canvas[row, k] = _look_up(strip, v, length)
             v -= dv
         for row in range(np.uint64(inner_bottom), np.uint64(bottom)):
             colour = _look_up(strip, v, length)
-            canvas[row, k] = replace(canvas[row, k], canvas[row, k], colour, seen_by(edges, 0, left, right, row))
+            samples = seen_by(edges, 0, left, right, row)
+            canvas[row, k] = replace(canvas[row, k], canvas[row, k], colour, samples)
             v -= dv
 
 
@@ -563,7 +564,7 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
         )
         for row in range(np.uint64(top), np.uint64(bottom)):
             colour = _look_up(work.strip, v, length)
-            all_see = inner_top <= row < inner_bottom
+            all_see = inner_top <= np.int64(row) < inner_bottom
             samples = wall_end - first if all_see else seen_by(edges, 0, first, wall_end, row)
             canvas[row, k] = replace(canvas[row, k], behind[row], colour, samples)
             v -= dv

@@ -169,7 +169,7 @@ def _halve(image: np.ndarray, axis: int) -> np.ndarray:
 def bake(pyramids, texture, level, light, width, height):
     """Return a texture under some light at a fractional mip level, resampled to so many strips of so many colours.
 
-    A strip is a column from bottom to top, uint64 [height + 1]: half grey levels of red, green and blue in 16 bits each
+    A strip is a column from bottom to top, uint64 [height + 1]: grey levels of red, green and blue in 16 bits each
     from the lowest up. To be blended with, the lowest colour comes again after the highest, and the first strip after
     the last.
     """
@@ -178,7 +178,7 @@ def bake(pyramids, texture, level, light, width, height):
         for row in range(height + 1):
             for channel in range(3):
                 grey = light * _trilinear(pyramids, texture, level, column / width, row / height, channel)
-                strips[column, row] |= np.uint64(2 * grey + 0.5) << np.uint64(16 * channel)
+                strips[column, row] |= np.uint64(grey + 0.5) << np.uint64(16 * channel)
     return strips.reshape(-1)
 
 
