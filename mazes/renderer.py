@@ -303,10 +303,10 @@ def wrap(place):
 
 
 @njit(forceinline=True)
-def mix(lower, upper, share):
-    """Return the colour between two of a strip's, `_SHARE_BITS` of a share above the first."""
-    share &= np.uint64((1 << _SHARE_BITS) - 1)
-    return (lower << np.uint64(_SHARE_BITS)) + (upper - lower) * share
+def mix(lower, upper, share, bits=_SHARE_BITS):
+    """Return the colour between two of a strip's, so many bits of a share above the first."""
+    share &= np.uint64((1 << bits) - 1)
+    return (lower << np.uint64(bits)) + (upper - lower) * share
 
 
 @njit(forceinline=True)
@@ -329,14 +329,11 @@ def look_between(strips, start, u, v, log_width, log_height):
     """Return the colour at a place in the strips of a texture that start here, blended both ways."""
     length = (np.uint64(1) << log_height) + np.uint64(1)
     across, up, bits = np.uint64(64) - log_width, np.uint64(64) - log_height, np.uint64(_GROUND_BITS)
-    mask = np.uint64((1 << _GROUND_BITS) - 1)
-    texel = start + (u >> across) * length + (v >> up)
-    share = v >> (up - bits) & mask
-    left = (strips[texel] << bits) + (strips[texel + np.uint64(1)] - strips[texel]) * share
+    texel, share = start + (u >> across) * length + (v >> up), v >> (up - bits)
+    left = mix(strips[texel], strips[texel + np.uint64(1)], share, _GROUND_BITS)
     texel += length
-    right = (strips[texel] << bits) + (strips[texel + np.uint64(1)] - strips[texel]) * share
-    share = u >> (across - bits) & mask
-    return (left << bits) + (right - left) * share
+    right = mix(strips[texel], strips[texel + np.uint64(1)], share, _GROUND_BITS)
+    return mix(left, right, u >> (across - bits), _GROUND_BITS)
 
 
 @njit(forceinline=True)
