@@ -473,7 +473,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
 @njit(forceinline=True)
 def seen_by(edges, zone, first, end, row):
     """Return how many of some samples see in a row what begins at the edges of a zone and ends at the next zone's."""
-    samples, row = 0, np.int64(row)
+    samples, row = 0, np.int64(row)  # numba would compare a uint64 with an int64 as floats
     for m in range(np.uint64(first), np.uint64(end)):
         samples += (edges[zone, m] <= row) & (row < edges[zone + 1, m])
     return samples
