@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -30,15 +31,21 @@ def exit_on_user_error(main: Callable[[], object]) -> int:
     """Run `main` and return the exit code: `sys.exit(exit_on_user_error(main))` ends every script.
 
     0 when `main` returns; 2 and one line `error: ...` on stderr for a `UserError` or a full, forbidden or read-only
-    disk; 130 for Ctrl-C. Other exceptions pass through: they are ours to mend, and the traceback is needed for it.
+    disk; 130 for Ctrl-C; 141 when whoever read our output, such as `head`, has gone. Other exceptions pass through:
+    they are ours to mend, and the traceback is needed for it.
     """
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         text = str(error)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        if not _output_is_cut():  # the pipe is one between our own processes
+            raise
+        return 141  # as a shell tells of SIGPIPE
     except OSError as error:
         if error.errno not in _REASONS:
             raise
@@ -48,3 +55,13 @@ def exit_on_user_error(main: Callable[[], object]) -> int:
     # In one piece: ranks that fail side by side share the terminal, unbuffered, and would mix their words.
     sys.stderr.write(f"error: {' '.join(text.splitlines())}\n")
     return 2
+
+
+def _output_is_cut() -> bool:
+    """Return whether nobody reads stdout any more; then what is left to be written goes nowhere."""
+    try:
+        print(flush=True)  # not flush alone: what could not be written has been forgotten
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

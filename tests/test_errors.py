@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 import types
 
 import pytest
@@ -48,6 +50,16 @@ def test_the_line_is_written_in_one_piece_so_that_processes_do_not_mix_theirs(mo
 def test_other_errors_keep_their_traceback(error):
     with pytest.raises(type(error)):
         exit_on_user_error(raiser(error))
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+def test_a_reader_that_goes_ends_the_program_without_a_word(size):
+    program = f"import sys, nav_meta.errors; sys.exit(nav_meta.errors.exit_on_user_error(lambda: print('a ' * {size})))"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
