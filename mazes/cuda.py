@@ -16,10 +16,30 @@ import numba
 import numpy as np
 from numba import cuda, njit
 
-from mazes import exact, paths, renderer, simulator, textures
+from mazes import exact, paths, renderer, simulator, textures, trail
 from mazes import look as looks
-from mazes.environment import GOAL_REWARD, HINT_SCALE, NO_HINTS, Ended, Hints, MazeEnvironment, TimeStep, check_options
-from mazes.layout import DECK, KINDS, STEP_SIZES, MazeConfig, empty_batch, require_number, write_look, write_maze
+from mazes.environment import (
+    GOAL_REWARD,
+    HINT_SCALE,
+    NO_HINTS,
+    Ended,
+    Hints,
+    MazeEnvironment,
+    TimeStep,
+    check_options,
+    hint_size,
+)
+from mazes.layout import (
+    DECK,
+    KINDS,
+    STEP_SIZES,
+    MazeConfig,
+    empty_batch,
+    require_bool,
+    require_number,
+    write_look,
+    write_maze,
+)
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
 
@@ -64,6 +84,9 @@ class _Rules(NamedTuple):
     learnt: bool
     """Are there signals for a learner?"""
     shaping: np.float32
+    coverage: np.float32
+    questions: int
+    """How many answers `hints` gives beside those about the goal."""
     stride: int
     """Actions of a step of the steps-to-go fields."""
     spacing: float
@@ -98,6 +121,8 @@ class _World(NamedTuple):
     first: Any
     bonus: Any
     steps_to_go: Any
+    entered: Any
+    """uint8 [B, rows, columns]: `trail`."""
     ended: Any
     ended_visit: Any
     ended_latency: Any
@@ -151,7 +176,7 @@ class CudaMazeEnvironment:
     """
 
     actions = len(simulator.ACTIONS)
-    hint_size = MazeEnvironment.hint_size
+    hint_size: int
 
     def __init__(
         self,
@@ -167,6 +192,8 @@ class CudaMazeEnvironment:
         visit_cap: int | None = None,
         phases: np.ndarray | None = None,
         shaping: float | None = None,
+        coverage: float = 0.0,
+        ask_trail: bool = False,
         device: int = 0,
     ) -> None:
         """Begin the first episodes.
@@ -186,13 +213,16 @@ class CudaMazeEnvironment:
             phases: int [B]: how many steps each first episode is taken to have run already.
             shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on. None:
                 nobody learns here, which spares the computation of what `hints` says.
+            coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
+            ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
             device: number of the CUDA device.
 
         Raises:
             ValueError: names the option and its range.
             RuntimeError: when there is no such device, or numba cannot use it.
         """
-        check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, most=_NEVER)
+        check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage, most=_NEVER)
+        require_bool("ask_trail", ask_trail)
         first_seed = int(split_seeds("train", 0, 1)[0]) if first_seed is None else first_seed
         seed_stride = batch if seed_stride is None else seed_stride
         for name, value in (("first_seed", first_seed), ("seed_stride", seed_stride)):
@@ -202,6 +232,7 @@ class CudaMazeEnvironment:
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)
+        self.hint_size = hint_size(ask_trail)
         stride, spacing = paths.stride(config)
         self._rules = _Rules(
             KINDS.index(config.kind), float(config.extra_openings), *config.deck,
@@ -209,11 +240,13 @@ class CudaMazeEnvironment:
             config.near, float(config.respawn_distance), config.respawn == "same",
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
-            stride, spacing,
+            np.float32(coverage), trail.QUESTIONS * ask_trail, stride, spacing,
         )  # fmt: skip
         self._arrays = self._make_arrays()
         self._world = _World(*(self._view(array) for array in self._arrays))
-        self._hints = _Hints(self._zeros((batch, self.hint_size), np.float32), self._zeros(batch, np.bool_))
+        self._hints = _Hints(
+            self._zeros((batch, self.hint_size), np.float32), self._zeros((batch, self.hint_size), np.bool_)
+        )
         self._hints_view = _Hints(*(self._view(array) for array in self._hints))
         self._discount = self._zeros(batch, np.float32) + 1
         points = max(paths.empty_fields(config, 1).shape[1:3])
@@ -320,6 +353,7 @@ class CudaMazeEnvironment:
             **{name: (size, *field.shape[1:]) for name, field in layout._asdict().items()},
             "lights": (size, exact.LIGHTS, 3),
             "fields": (size, *fields.shape[1:]) if self._rules.learnt else (1, 1, 1, 1),
+            "entered": trail.empty_trails(self.config, size).shape,
             "poses": (size, 3),
             "starts": (size, 3),
         }
@@ -360,7 +394,7 @@ _TYPES: dict[str, type] = {
     "seeds": np.int64, "episode": np.int64, "episode_step": np.int64,
     "poses": np.float64, "starts": np.float64, "visit": np.int32, "visit_step": np.int32,
     "prev_action": np.int64, "prev_reward": np.float32, "first": np.bool_, "bonus": np.float32,
-    "steps_to_go": np.float32,
+    "steps_to_go": np.float32, "entered": np.uint8,
     "ended": np.bool_, "ended_visit": np.int32, "ended_latency": np.int32, "ended_found": np.bool_, "begun": np.bool_,
 }  # fmt: skip
 
@@ -527,6 +561,7 @@ def _put_one(world, rules, b):
     world.visit_step[b] = 0
     if rules.learnt:
         world.steps_to_go[b] = paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step)
+        trail.begin_one(world.entered[b], pose)
 
 
 @cuda.jit
@@ -549,6 +584,7 @@ def _next_step(world, rules, b):
 def _step_one(world, rules, b, action):
     """Make one action in one maze: `MazeEnvironment.step`."""
     pose = world.poses[b]
+    x, z = pose[0], pose[1]
     forward, drift, turn = _next_step(world, rules, b)
     found = simulator.move(world.open[b], world.goal[b], pose, action, forward, turn, rules.near, drift)
     world.episode_step[b] += 1
@@ -567,6 +603,8 @@ def _step_one(world, rules, b, action):
         # The first visit stays without: nobody can know yet where the goal is.
         world.bonus[b] = rules.shaping * (world.steps_to_go[b] - steps_to_go) if world.visit[b] > 0 else 0.0
         world.steps_to_go[b] = steps_to_go
+        if trail.follow_one(world.entered[b], x, z, pose) and world.visit[b] == 0:
+            world.bonus[b] += rules.coverage
     if world.ended[b]:
         world.visit[b] += 1
         _put_one(world, rules, b)
@@ -582,13 +620,16 @@ def _hint(world, rules, hints):
 
 @njit(cache=True)
 def _hint_one(world, rules, hints, b, after):
-    """Say where the goal is as seen by the agent, and which actions lead there: `MazeEnvironment.hints`."""
+    """Say what `MazeEnvironment.hints` does: where the agent was, where the goal is, and which actions lead there."""
+    first = rules.questions
+    if first:
+        trail.write_one(world.entered[b], world.open[b], world.poses[b], hints.target[b], hints.known[b])
     dx, dz = world.goal[b, 0] - world.poses[b, 0], world.goal[b, 1] - world.poses[b, 1]
     cos, sin = np.cos(world.poses[b, 2]), np.sin(world.poses[b, 2])
     ahead, right = dx * cos - dz * sin, dx * sin + dz * cos
-    hints.target[b, 0] = ahead / HINT_SCALE
-    hints.target[b, 1] = right / HINT_SCALE
-    hints.target[b, 2] = np.hypot(ahead, right) / HINT_SCALE
+    hints.target[b, first] = ahead / HINT_SCALE
+    hints.target[b, first + 1] = right / HINT_SCALE
+    hints.target[b, first + 2] = np.hypot(ahead, right) / HINT_SCALE
     paths.write_progress(
         world.open[b],
         world.goal[b],
@@ -599,9 +640,10 @@ def _hint_one(world, rules, hints, b, after):
         rules.spacing,
         rules.turn_step,
         after,
-        hints.target[b, 3:],
+        hints.target[b, first + 3 :],
     )
-    hints.known[b] = world.visit[b] > 0
+    for k in range(first, hints.known.shape[1]):
+        hints.known[b, k] = world.visit[b] > 0
 
 
 @cuda.jit(**_FEW_REGISTERS)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mazes import paths, renderer, simulator
+from mazes import paths, renderer, simulator, trail
 from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch, moved_goals, require_bool, require_number
 from mazes.seeds import split_seeds
 
@@ -48,7 +48,7 @@ class Hints(NamedTuple):
     target: np.ndarray
     """float32 [B, K]: what the auxiliary head should say at this moment; what each action is worth now comes last."""
     known: np.ndarray
-    """bool [B]: could it be known by now?"""
+    """bool [B, K]: which of it could be known by now?"""
 
 
 class Ended(NamedTuple):
@@ -78,12 +78,12 @@ class MazeEnvironment:
 
     device = "cpu"
     actions = len(simulator.ACTIONS)
-    hint_size = 3 + actions
-    """Length of `Hints.target`: the goal ahead, to the right, and its distance, in units of `HINT_SCALE` metres; then
-    by how many actions each action would shorten the way there."""
+    hint_size: int
+    """Length of `Hints.target`: with `ask_trail`, what `trail.answers` says; then the goal ahead, to the right, and its
+    distance, in units of `HINT_SCALE` metres; then by how many actions each action would shorten the way there."""
     STATE = (
         "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
-        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go",
+        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go", "_entered",
     )  # fmt: skip
     """Names of the arrays in `state()`, and of the attributes that they are copies of."""
 
@@ -100,6 +100,8 @@ class MazeEnvironment:
         visit_cap: int | None = None,
         phases: np.ndarray | None = None,
         shaping: float | None = None,
+        coverage: float = 0.0,
+        ask_trail: bool = False,
         goal_moves: bool = False,
         render: Renderer = renderer.render,
     ) -> None:
@@ -118,6 +120,8 @@ class MazeEnvironment:
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
             shaping: the learner's bonus for each step that the goal comes nearer, once its place can be known: from the
                 second visit on. None: nobody learns here, which spares the computation of what `hints` says.
+            coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
+            ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
             goal_moves: once the first visit of an episode has ended, the goal goes where `moved_goals` says, and stays
                 there; then its place can be known from the third visit on.
             render: what draws the pictures.
@@ -125,7 +129,8 @@ class MazeEnvironment:
         Raises:
             ValueError: names the option and its range.
         """
-        check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping)
+        check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage)
+        require_bool("ask_trail", ask_trail)
         require_bool("goal_moves", goal_moves)
         self.config = config
         self.batch = batch
@@ -134,7 +139,10 @@ class MazeEnvironment:
         self.visits = visits
         self.visit_cap = visit_cap
         self._seed_of = seeds or (lambda row, episode: int(split_seeds("train", episode * batch + row, 1)[0]))
+        self.hint_size = hint_size(ask_trail)
         self._shaping = shaping
+        self._coverage = coverage
+        self._ask_trail = ask_trail
         self._goal_moves = goal_moves
         self._render = render
         self.layouts: Layout = empty_batch(config, batch)
@@ -151,6 +159,7 @@ class MazeEnvironment:
         self._first = np.zeros(batch, np.bool_)
         self._bonus = np.zeros(batch, np.float32)
         self._steps_to_go = np.zeros(batch, np.float32)
+        self._entered = trail.empty_trails(config, batch)
         self.ended = none_ended(batch)
         self._begin(np.arange(batch))
         if phases is not None:
@@ -176,6 +185,7 @@ class MazeEnvironment:
     def step(self, actions: np.ndarray) -> None:
         """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
         steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
+        before = self.poses.copy()
         found = simulator.step(self.config, self.layouts, self.poses, actions, steps)
         self.episode_step += 1
         self.visit_step += 1
@@ -189,6 +199,8 @@ class MazeEnvironment:
             steps_to_go[found] = 0
             self._bonus[:] = np.where(self._goal_known, self._shaping * (self._steps_to_go - steps_to_go), 0)
             self._steps_to_go = steps_to_go
+            new = trail.follow(self._entered, before, self.poses)
+            self._bonus[new & (self.visit == 0)] += self._coverage
         index = np.flatnonzero(self.ended.ended)
         if len(index):
             self.visit[index] += 1
@@ -224,7 +236,11 @@ class MazeEnvironment:
         steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
         nearer = paths.progress(self.config, self.layouts, self._fields, self.poses, steps)
         target = np.concatenate([goal, nearer], axis=1, dtype=np.float32)
-        return Hints(self._bonus.copy(), target, self._goal_known)
+        known = np.repeat(self._goal_known[:, None], target.shape[1], axis=1)
+        if self._ask_trail:
+            times, told = trail.answers(self._entered, self.layouts.open, self.poses)
+            target, known = np.concatenate([times, target], axis=1), np.concatenate([told, known], axis=1)
+        return Hints(self._bonus.copy(), target, known)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs; layouts follow from seeds and visits."""
@@ -278,6 +294,7 @@ class MazeEnvironment:
         self.visit_step[index] = 0
         if self._fields is not None:
             self._steps_to_go[index] = paths.look_up(self.config, self._fields[index], poses)
+            trail.begin(self._entered, self.poses, index)
 
 
 def check_options(
@@ -289,6 +306,7 @@ def check_options(
     visit_cap: int | None,
     phases: np.ndarray | None,
     shaping: float | None,
+    coverage: float,
     *,
     most: int | None = None,
 ) -> None:
@@ -304,8 +322,14 @@ def check_options(
             require_number(name, limit, 1, most, whole=True)
     if shaping is not None:
         require_number("shaping", shaping, 0)
+    require_number("coverage", coverage, 0)
     if phases is not None:
         require_number("phases", np.min(phases), 0)
+
+
+def hint_size(ask_trail: bool) -> int:
+    """Return how long `Hints.target` is."""
+    return trail.QUESTIONS * ask_trail + 3 + MazeEnvironment.actions
 
 
 HINT_SCALE = 5.0

@@ -219,6 +219,19 @@ class Agent(nn.Module):
         """Where the weights are, and what `unroll` reads must be."""
         return self.heads.weight.device
 
+    def begin_as(self, other: "Agent") -> None:
+        """Take over the weights of an agent of the same configuration.
+
+        If it was asked more or less, the answers that come last are the same, and more keep the weights they have.
+        """
+        weights, own = other.state_dict(), self.state_dict()
+        shared = sum(self.outputs[:2])  # the policy and the value
+        last = min(self.outputs[2], other.outputs[2])
+        for name in ("heads.weight", "heads.bias"):
+            middle = own[name][shared : len(own[name]) - last]
+            weights[name] = torch.cat([weights[name][:shared], middle, weights[name][len(weights[name]) - last :]])
+        self.load_state_dict(weights)
+
     def initial_state(self, batch: int) -> State:
         """Return empty memories."""
         sizes = [lstm.hidden_size for lstm in (self.lstm1, self.lstm2) if lstm is not None for _ in "hc"]

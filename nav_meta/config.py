@@ -35,13 +35,19 @@ class LearnerConfig:
     """Coefficient of the value's loss."""
     hint: float = 1.0
     """Coefficient of the auxiliary head's loss; the policy does not read what it says. Mazes: where is the goal, seen
-    from the agent, and by how many actions does each action shorten the way there, once it has been found. Bandits and
-    tabular MDPs: what does each action pay on average, in each state, and what is each worth now? Harlow's task: where
-    does the picture that pays hang? Others: 0."""
+    from the agent, and by how many actions does each action shorten the way there, once it has been found, and what
+    `ask_trail` adds? Bandits and tabular MDPs: what does each action pay on average, in each state, and what is each
+    worth now? Harlow's task: where does the picture that pays hang? Others: 0."""
     shaping: float = 0.05
     """What the learner is paid beside the reward; never told to the agent. Mazes: a bonus for each action that the goal
     comes nearer, from the second visit on. Bandits and tabular MDPs: 1 pays minus the expected regret instead of
     the sampled reward, which only takes noise away; 0 pays the reward, as in the papers. Others: 0."""
+    coverage: float = 0.0
+    """Mazes: what the learner is paid for each room that is entered for the first time in an episode's first visit (as
+    Chen et al. 2019, "Learning exploration policies for navigation", pay for what is newly seen)."""
+    ask_trail: bool = False
+    """Mazes: is the auxiliary head also asked how often the agent has been in this room and in those around since the
+    visit began? The loop closure of Mirowski et al. (2016), who ask for one bit: was I here before?"""
     learning_rate: float = 3e-3
     """Step size at the beginning."""
     final_learning_rate: float = 1e-5

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import torch
 
-from mazes.environment import MazeEnvironment
+from mazes.environment import MazeEnvironment, hint_size
 from models.agent import Agent
 from nav_meta import checkpoint
 from nav_meta.config import RunConfig
@@ -42,7 +42,8 @@ def load_agent(path: Path | None = None) -> Loaded:
     if not {"config", "agent", "step"} <= contents.keys():
         raise UserError(f"{path} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")
     config = config_from_dict(RunConfig, contents["config"], path)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, MazeEnvironment.hint_size)
+    answers = hint_size(config.learner.ask_trail)
+    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, answers)
     try:
         agent.load_state_dict(contents["agent"])
     except RuntimeError as error:

@@ -78,6 +78,9 @@ def value_loss(values: Tensor, targets: Tensor) -> Tensor:
 
 
 def hint_loss(predictions: Tensor, targets: Tensor, known: Tensor) -> Tensor:
-    """Return the mean squared error of [T, B, K] over the moments `known` bool [T, B]; 0 if there are none."""
-    error = (predictions - targets).square().mean(-1)
-    return (error * known).sum() / known.sum().clamp(min=1)
+    """Return the mean over K answers [T, B, K] of each one's mean squared error where it is `known` bool [T, B, K].
+
+    The error of one that is known nowhere is 0.
+    """
+    error = (predictions - targets).square() * known
+    return (error.sum((0, 1)) / known.sum((0, 1)).clamp(min=1)).mean()

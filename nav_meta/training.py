@@ -16,12 +16,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mazes import renderer
 from mazes.environment import MazeEnvironment
 from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
+from models.agent import Agent
 from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
@@ -54,6 +54,8 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
         "episode_steps": learner.episode,
         "phases": np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
         "shaping": learner.shaping,
+        "coverage": learner.coverage,
+        "ask_trail": learner.ask_trail,
     }
     if device == "cpu":
 
@@ -167,11 +169,11 @@ def train(
     """
     prepare_device(config, device)
     others = [load_agent(path) for path in compare] if ranks.lead() else []  # a wrong path is told now, not at the end
-    weights = _weights_to_start(config) if config.start and not resume else None
+    start = _load_start(config) if config.start and not resume else None
     tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
     learner = make_learner(config, device)
-    if weights:
-        learner.agent.load_state_dict(weights)
+    if start:
+        learner.agent.begin_as(start)
     command = f"python scripts/train_nav.py --resume {folder}" + (" --device cuda" if device == "cuda" else "")
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
@@ -266,14 +268,18 @@ def run(
         return not asked
 
 
-def _weights_to_start(config: RunConfig) -> dict[str, Tensor]:
+def _load_start(config: RunConfig) -> Agent:
+    def net(run: RunConfig) -> tuple:
+        read_by_critic = run.learner.ask_trail if run.agent.critic_units else None
+        return run.agent, run.height, run.width, read_by_critic
+
     start = load_agent(Path(config.start))
-    if (start.config.agent, start.config.height, start.config.width) != (config.agent, config.height, config.width):
+    if net(start.config) != net(config):
         raise UserError(
             f"{start.path} holds another net, or one for pictures of another size: give this run its --agent, --height "
             "and --width options."
         )
-    return start.agent.state_dict()
+    return start.agent
 
 
 def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:

@@ -41,7 +41,7 @@ class Rollout(NamedTuple):
     target: Tensor
     """float32 [T, B, K]: what the auxiliary head should say, and an informed critic reads."""
     known: Tensor
-    """bool [T, B]: could it be known?"""
+    """bool [T, B, K]: which of it could be known?"""
 
 
 class Tally(NamedTuple):
@@ -286,7 +286,7 @@ def _make_tape(task: Task, steps: int, device: torch.device) -> _Tape:
         discount=empty(steps + 1, torch.float32),
         bonus=empty(steps + 1, torch.float32),
         target=empty(steps + 1, torch.float32, task.hint_size),
-        known=empty(steps + 1, torch.bool),
+        known=empty(steps + 1, torch.bool, task.hint_size),
         value=empty(steps + 1, torch.float32),
         noise=empty(steps, torch.float32, task.actions),
         logits=empty(steps, torch.float32, task.actions),

@@ -140,7 +140,8 @@ def test_trajectories(name):
 def test_hints(step_size, domain_rand):
     """The CPU's fields are within their tolerance of the fixed point, which the device reaches."""
     config = MazeConfig(rows=2, columns=2, step_size=step_size, domain_rand=domain_rand)
-    here, there = pair(config, 2, height=4, width=4, episode_steps=60, visit_cap=12, shaping=0.5)
+    learner = {"shaping": 0.5, "coverage": 0.25, "ask_trail": True}
+    here, there = pair(config, 2, height=4, width=4, episode_steps=60, visit_cap=12, **learner)
     generator = np.random.default_rng(2)
     bonuses = []
     for _ in range(100):
@@ -150,13 +151,14 @@ def test_hints(step_size, domain_rand):
         np.testing.assert_array_equal(host(here.renew()), there.renew())
         ours, theirs = here.hints(), there.hints()
         np.testing.assert_allclose(host(ours.bonus), theirs.bonus, rtol=0, atol=0.5 * 0.1)
-        ours_goal, ours_nearer = np.split(host(ours.target), [3], axis=1)
-        goal, nearer = np.split(theirs.target, [3], axis=1)
+        ours_times, ours_goal, ours_nearer = np.split(host(ours.target), [5, 8], axis=1)
+        times, goal, nearer = np.split(theirs.target, [5, 8], axis=1)
+        np.testing.assert_allclose(ours_times, times, rtol=0, atol=1e-6)
         np.testing.assert_allclose(ours_goal, goal, rtol=0, atol=1e-6)
         np.testing.assert_allclose(ours_nearer, nearer, rtol=0, atol=0.1)
         np.testing.assert_array_equal(host(ours.known), theirs.known)
         bonuses.append(theirs.bonus)
-    assert np.abs(bonuses).max() > 0.2
+    assert np.abs(bonuses).max() > 0.4
 
 
 @pytest.mark.parametrize("domain_rand", [False, True])
@@ -192,7 +194,7 @@ def test_a_worker_acts_alike():
     """Resets, respawns, caps and hints included; pictures differ by a grey level, and the values by little."""
     config = LearnerConfig(environments=4, rollout=6, episode=12, minibatches=2, bf16=False)
     mazes = {"height": 16, "width": 16, "episode_steps": 12, "visit_cap": 5, "phases": np.arange(4) % 2 * 6}
-    here, there = pair(MazeConfig(rows=2, columns=2), 4, shaping=0.5, **mazes)
+    here, there = pair(MazeConfig(rows=2, columns=2), 4, shaping=0.5, coverage=0.1, ask_trail=True, **mazes)
     agent = Agent(AgentConfig(features=16, reward_units=8, units=16), (16, 16, 3), here.actions, here.hint_size)
     workers = [Worker(agent, task, config, 0) for task in (here, there)]
     for _ in range(2):
@@ -264,6 +266,7 @@ def test_pictures_are_drawn_where_one_likes():
         ({"height": 3}, "height must be between 4 and 4096"),
         ({"visit_cap": 0}, "visit_cap must be between 1 and"),
         ({"shaping": -1.0}, "shaping must be at least 0"),
+        ({"coverage": -1.0}, "coverage must be at least 0"),
         ({"first_seed": 2**64}, "first_seed must be between 0 and"),
     ],
 )

@@ -151,6 +151,8 @@ RANGES = {
     "batch": "at least 1",
     "phases": "at least 0",
     "shaping": "at least 0",
+    "coverage": "at least 0",
+    "ask_trail": "True or False",
     "goal_moves": "True or False",
 }
 NO_COUNT = st.integers(max_value=0) | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
@@ -218,6 +220,8 @@ def test_mazes_of_wrong_types(name, data):
         ("visit_cap", NO_COUNT),
         ("phases", st.integers(max_value=-1).map(lambda phase: np.array([phase]))),
         ("shaping", st.floats(max_value=0, exclude_max=True) | st.just(math.nan)),
+        ("coverage", st.floats(max_value=0, exclude_max=True) | st.just(math.nan)),
+        ("ask_trail", NO_NUMBER | st.integers()),
         ("goal_moves", NO_NUMBER | st.integers()),
     ],
 )

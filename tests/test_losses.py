@@ -82,9 +82,10 @@ def test_first_pass_of_ppo_has_the_gradient_of_a2c() -> None:
 def test_hint_loss_counts_known_moments_only() -> None:
     torch.manual_seed(0)
     predictions, targets = torch.randn(T, B, K), torch.randn(T, B, K)
-    known = torch.zeros(T, B, dtype=torch.bool)
-    known[2, 1] = known[4, 0] = True
-    expected = ((predictions - targets) ** 2)[known].mean()
+    known = torch.zeros(T, B, K, dtype=torch.bool)
+    known[2, 1] = known[4, 0, 0] = True
+    errors = (predictions - targets) ** 2
+    expected = (errors[2, 1].sum() + (errors[4, 0, 0] - errors[2, 1, 0]) / 2) / K
     targets[~known] = 1e6
     torch.testing.assert_close(losses.hint_loss(predictions, targets, known), expected)
     assert losses.hint_loss(predictions, targets, torch.zeros_like(known)) == 0

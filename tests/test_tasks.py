@@ -17,7 +17,14 @@ B = 6
 
 TASKS = {
     "random mazes": lambda: MazeEnvironment(
-        MazeConfig(rows=2, columns=3), B, height=20, width=24, episode_steps=12, shaping=0.05
+        MazeConfig(rows=2, columns=3),
+        B,
+        height=20,
+        width=24,
+        episode_steps=12,
+        shaping=0.05,
+        coverage=0.1,
+        ask_trail=True,
     ),
     "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12, shaping=0.0),
     "fixed maze, fine steps": lambda: MazeEnvironment(
@@ -63,7 +70,7 @@ def check(moment: TimeStep, hints: Hints, task: Task) -> None:
     assert ((moment.prev_action >= 0) & (moment.prev_action < task.actions)).all()
     assert np.isfinite(moment.prev_reward).all() and np.isin(moment.discount, (0, 1)).all()
     assert (moment.visit >= 0).all()
-    assert hints.bonus.shape == (B,) and hints.target.shape == (B, task.hint_size) and hints.known.shape == (B,)
+    assert hints.bonus.shape == (B,) and hints.target.shape == hints.known.shape == (B, task.hint_size)
     assert np.isfinite(hints.bonus).all() and np.isfinite(hints.target).all()
 
 
@@ -223,7 +230,7 @@ def test_a_goal_that_moves_does_so_once_an_episode(kind: str) -> None:
         )
         for name in ("open", "texture", "start"):
             np.testing.assert_array_equal(getattr(environment.layouts, name), getattr(layouts, name))
-        np.testing.assert_array_equal(environment.hints().known, known)
+        np.testing.assert_array_equal(environment.hints().known, np.tile(known, (6, 1)).T)
         actions = generator.integers(3, size=32)
         environment.step(actions)
         bonus = np.where(known, nearer[np.arange(32), actions], 0)

@@ -361,14 +361,22 @@ def test_miniworld_frames_without_opengl_are_refused(finished: Path, broken_pack
     assert result.returncode == 2 and "OpenGL" in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_run_begins_with_the_weights_of_another(finished: Path, tmp_path: Path, script: Script) -> None:
+@pytest.mark.parametrize("options", [[], ["--learner.ask-trail", "--learner.coverage", "0.1"]], ids=["", "asked more"])
+def test_a_run_begins_with_the_weights_of_another(
+    options: list, finished: Path, tmp_path: Path, script: Script
+) -> None:
     folder = tmp_path / "larger"
-    result = script("train_nav.py", *TINY, "--maze.rows", 3, "--steps", 256, "--start", finished, "--out", folder)
+    begin = ["--maze.rows", 3, "--steps", 256, "--start", finished, *options]
+    result = script("train_nav.py", *TINY, *begin, "--out", folder)
     assert result.returncode == 0, result.stderr
     weights = load_agent(finished).agent.state_dict()
     first, last = (load_agent(path).agent.state_dict() for path in checkpoints(folder))
-    assert all(torch.equal(first[name], weights[name]) for name in weights)
-    assert any(not torch.equal(last[name], weights[name]) for name in weights)
+    for name in ("heads.weight", "heads.bias"):  # policy and value; of the answers those that were asked for before
+        assert len(first[name]) == len(weights[name]) + (5 if options else 0)
+        for part in (slice(4), slice(-6, None)):
+            assert torch.equal(first[name][part], weights[name][part])
+    assert all(torch.equal(first[name], weights[name]) for name in weights if not name.startswith("heads"))
+    assert any(not torch.equal(last[name], first[name]) for name in weights)
 
 
 MISTAKES = {

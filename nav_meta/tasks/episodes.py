@@ -122,7 +122,7 @@ class EpisodicTask(ABC):
     def hints(self) -> Hints:
         """Return what `help_learner` asks for: the bonus that turns the last reward into it, and the answers."""
         target = self.answers() if self.hint_size else np.zeros((self.batch, 0))
-        return Hints(self._bonus.copy(), target.astype(np.float32), np.full(self.batch, self.hint_size > 0))
+        return Hints(self._bonus.copy(), target.astype(np.float32), np.ones(target.shape, np.bool_))
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that `restore` needs."""
