@@ -17,6 +17,7 @@ from mazes.layout import MazeConfig
 
 KERNELS = ("_begin", "_write", "_write_fields", "_put", "_step", "_hint", "_draw", "_draw_exact")
 HOPPER = (9, 0)
+LEARNER = {"shaping": 0.1, "coverage": 0.1, "ask_trail": True}
 
 
 class Recorder:
@@ -42,7 +43,7 @@ def main() -> None:
         setattr(mazes.cuda, name, Recorder())
     for domain_rand in (False, True):
         config = MazeConfig(domain_rand=domain_rand)
-        world = mazes.cuda.CudaMazeEnvironment(config, 2, height=6, width=8, episode_steps=4, shaping=0.1)
+        world = mazes.cuda.CudaMazeEnvironment(config, 2, height=6, width=8, episode_steps=4, **LEARNER)
         world.step(np.zeros(2, np.int64))
         world.time_step()
         world.hints()
