@@ -72,6 +72,9 @@ class LearnerConfig:
             raise ValueError(f"episode ({self.episode}) must be a multiple of rollout ({self.rollout})")
         if self.optimizer not in ("adam", "rmsprop"):
             raise ValueError(f"optimizer must be adam or rmsprop, not {self.optimizer!r}")
+        for name in ("hint", "shaping", "coverage"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
         for name in ("gamma", "lambda_"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")

@@ -384,6 +384,7 @@ MISTAKES = {
     "unknown preset": (["train_nav.py", "--preset", "enormous"], "enormous"),
     "impossible maze size": (["train_nav.py", "--maze.rows", 1], "rows must be between 2 and 15, not 1"),
     "impossible learner": (["train_nav.py", "--learner.gamma", 2], "gamma must be between 0 and 1, not 2.0"),
+    "impossible bonus": (["train_nav.py", "--learner.coverage", -1], "coverage must be at least 0, not -1.0"),
     "uneven split": (["train_nav.py", "--learner.minibatches", 7], "error: environments (128) must split evenly"),
     "impossible picture": (["train_nav.py", "--height", 8], "error: height must be between 16 and 480, not 8"),
     "nothing to resume": (["train_nav.py", "--resume", "/nonexistent/run"], "/nonexistent/run"),
