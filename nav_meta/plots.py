@@ -142,8 +142,7 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
                 axes.plot(steps, values.mean(0), "--", color=REFERENCE if len(groups) == 1 else colour, linewidth=1.3)
         axes.set_title(panel.title, loc="left", fontsize=10)
         if panel.limits:
-            (low, high), (bottom, top) = panel.limits, axes.get_ylim()
-            axes.set_ylim(max(low, bottom), min(high, top))
+            axes.set_ylim(_cut(axes.get_ylim(), panel.limits))
         if panel.log:
             _log_steps(axes)
         clean(axes)
@@ -216,6 +215,12 @@ def _common(runs: Sequence[Sequence[Metrics]], key: str) -> tuple[np.ndarray, np
     steps = curves[0][:, 0]
     steps = steps[(steps >= max(curve[0, 0] for curve in curves)) & (steps <= min(curve[-1, 0] for curve in curves))]
     return steps, np.stack([np.interp(steps, *curve.T) for curve in curves])
+
+
+def _cut(drawn: tuple[float, float], limits: tuple[float, float]) -> tuple[float, float]:
+    """Return the part of an axis within limits; all of it if nothing is, such as the scores of an untrained agent."""
+    low, high = max(drawn[0], limits[0]), min(drawn[1], limits[1])
+    return (low, high) if low < high else drawn
 
 
 def _by_minutes(rows: Sequence[Metrics]) -> list[Metrics]:

@@ -104,6 +104,12 @@ def script(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
+def test_axes_are_cut_at_limits_but_never_empty():
+    assert plots._cut((-9.0, 0.5), (-1.0, 1.05)) == (-1.0, 0.5)
+    assert plots._cut((0.2, 3.0), (-1.0, 1.05)) == (0.2, 1.05)
+    assert plots._cut((-12.0, -10.0), (-1.0, 1.05)) == (-12.0, -10.0)
+
+
 def test_script(tmp_path):
     for name, seed, steps in (("a", 0, 5), ("b", 1, 5), ("c", 0, 9)):
         folder = tmp_path / name
