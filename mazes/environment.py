@@ -185,7 +185,7 @@ class MazeEnvironment:
     def step(self, actions: np.ndarray) -> None:
         """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
         steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
-        before = self.poses.copy()
+        before = self.poses.copy() if self._fields is not None else None
         found = simulator.step(self.config, self.layouts, self.poses, actions, steps)
         self.episode_step += 1
         self.visit_step += 1

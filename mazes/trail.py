@@ -17,9 +17,11 @@ def empty_trails(config: MazeConfig, batch: int) -> np.ndarray:
     return np.zeros((batch, config.rows, config.columns), np.uint8)
 
 
+@njit(nogil=True, cache=True)
 def begin(entered: np.ndarray, poses: np.ndarray, index: np.ndarray) -> None:
     """Begin the trails of some mazes anew, in the rooms of poses float64 [B, 3]; index int64 [N]: of which."""
-    _begin_batch(entered, poses, index)
+    for b in index:
+        begin_one(entered[b], poses[b])
 
 
 def follow(entered: np.ndarray, before: np.ndarray, poses: np.ndarray) -> np.ndarray:
@@ -45,12 +47,6 @@ def answers(entered: np.ndarray, open_: np.ndarray, poses: np.ndarray) -> tuple[
     known = np.empty((len(poses), QUESTIONS), np.bool_)
     _write_batch(entered, open_, poses, times, known)
     return times, known
-
-
-@njit(nogil=True, cache=True)
-def _begin_batch(entered, poses, index):
-    for b in index:
-        begin_one(entered[b], poses[b])
 
 
 @njit(nogil=True, cache=True)
