@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import cuda, njit
 
-from mazes import exact, paths, renderer, simulator, textures, trail
+from mazes import exact, paths, renderer, search, simulator, textures, trail
 from mazes import look as looks
 from mazes.environment import (
     GOAL_REWARD,
@@ -85,6 +85,8 @@ class _Rules(NamedTuple):
     """Are there signals for a learner?"""
     shaping: np.float32
     coverage: np.float32
+    guided: bool
+    """Does a room that has not been searched stand in for a goal not yet seen?"""
     questions: int
     """How many answers `hints` gives beside those about the goal."""
     stride: int
@@ -123,6 +125,10 @@ class _World(NamedTuple):
     steps_to_go: Any
     entered: Any
     """uint8 [B, rows, columns]: `trail`."""
+    unseen: Any
+    """This and the next two as in `search.Search`."""
+    away: Any
+    sighted: Any
     ended: Any
     ended_visit: Any
     ended_latency: Any
@@ -194,6 +200,7 @@ class CudaMazeEnvironment:
         shaping: float | None = None,
         coverage: float = 0.0,
         ask_trail: bool = False,
+        guided_search: bool = False,
         device: int = 0,
     ) -> None:
         """Begin the first episodes.
@@ -215,6 +222,8 @@ class CudaMazeEnvironment:
                 nobody learns here, which spares the computation of what `hints` says.
             coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
             ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
+            guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
+                for it: in what `shaping` pays for, and in what `hints` says of actions?
             device: number of the CUDA device.
 
         Raises:
@@ -223,6 +232,7 @@ class CudaMazeEnvironment:
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage, most=_NEVER)
         require_bool("ask_trail", ask_trail)
+        require_bool("guided_search", guided_search)
         first_seed = int(split_seeds("train", 0, 1)[0]) if first_seed is None else first_seed
         seed_stride = batch if seed_stride is None else seed_stride
         for name, value in (("first_seed", first_seed), ("seed_stride", seed_stride)):
@@ -240,7 +250,7 @@ class CudaMazeEnvironment:
             config.near, float(config.respawn_distance), config.respawn == "same",
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
-            np.float32(coverage), trail.QUESTIONS * ask_trail, stride, spacing,
+            np.float32(coverage), guided_search and shaping is not None, trail.QUESTIONS * ask_trail, stride, spacing,
         )  # fmt: skip
         self._arrays = self._make_arrays()
         self._world = _World(*(self._view(array) for array in self._arrays))
@@ -249,6 +259,7 @@ class CudaMazeEnvironment:
         )
         self._hints_view = _Hints(*(self._view(array) for array in self._hints))
         self._discount = self._zeros(batch, np.float32) + 1
+        self._ways = self._find_ways(width / height)
         points = max(paths.empty_fields(config, 1).shape[1:3])
         self._grid = _Grid(self._upload(paths.strides(config)), self._upload(spacing * np.arange(points)))
         if not config.domain_rand:  # which draws nothing baked
@@ -285,7 +296,7 @@ class CudaMazeEnvironment:
 
     def step(self, actions: Any) -> None:
         """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
-        self._launch(_step, self.batch, self._world, self._rules, self._view(actions))
+        self._launch(_step, self.batch, self._world, self._rules, self._ways, self._view(actions))
 
     def time_step(self, out: Any = None) -> TimeStep:
         """Return the present moment; the picture is drawn into `out`, uint8 [B, H, W, 3] without gaps, if given."""
@@ -309,7 +320,7 @@ class CudaMazeEnvironment:
         """
         if not self._rules.learnt:
             raise RuntimeError(NO_HINTS)
-        self._launch(_hint, self.batch, self._world, self._rules, self._hints_view)
+        self._launch(_hint, self.batch, self._world, self._rules, self._ways, self._hints_view)
         return Hints(_copy(self._arrays.bonus), _copy(self._hints.target), _copy(self._hints.known))
 
     def state(self) -> dict[str, np.ndarray]:
@@ -331,17 +342,25 @@ class CudaMazeEnvironment:
             array[:] = self._own(value.view(np.int64) if name == "seeds" else value)
         self._arrays.begun[:] = True
         self._write_mazes()
+        self._launch(_measure, self.batch, self._world, self._rules, self._ways)
 
     def _renew(self, everywhere: bool) -> None:
         self._launch(_begin, self.batch, self._world, self._rules, everywhere)
         self._write_mazes()
-        self._launch(_put, self.batch, self._world, self._rules)
+        self._launch(_put, self.batch, self._world, self._rules, self._ways)
 
     def _write_mazes(self) -> None:
         """Write the mazes, and the fields, of the seeds of all episodes that have just begun."""
         self._launch(_write, self.batch, self._world, self._rules)
         if self._rules.learnt:
             _write_fields[self.batch, _THREADS, self._stream()](self._world, self._rules, self._grid)
+
+    def _find_ways(self, width_over_height: float) -> search.Ways:
+        if self._rules.guided:
+            ways = search.find_ways(self.config, width_over_height)
+        else:
+            ways = search.Ways(np.zeros((1, 1, 1, 1, 1), np.float32), np.zeros((1, 1, 1), np.float32), 1.0, 1.0, 1.0)
+        return ways._replace(fields=self._upload(ways.fields), through=self._upload(ways.through))
 
     def _launch(self, kernel: Any, count: int, *arguments: Any) -> None:
         kernel[-(-count // _THREADS), _THREADS, self._stream()](*arguments)
@@ -354,6 +373,7 @@ class CudaMazeEnvironment:
             "lights": (size, exact.LIGHTS, 3),
             "fields": (size, *fields.shape[1:]) if self._rules.learnt else (1, 1, 1, 1),
             "entered": trail.empty_trails(self.config, size).shape,
+            **{name: part.shape for name, part in search.empty_search(self.config, size)._asdict().items()},
             "poses": (size, 3),
             "starts": (size, 3),
         }
@@ -394,7 +414,7 @@ _TYPES: dict[str, type] = {
     "seeds": np.int64, "episode": np.int64, "episode_step": np.int64,
     "poses": np.float64, "starts": np.float64, "visit": np.int32, "visit_step": np.int32,
     "prev_action": np.int64, "prev_reward": np.float32, "first": np.bool_, "bonus": np.float32,
-    "steps_to_go": np.float32, "entered": np.uint8,
+    "steps_to_go": np.float32, "entered": np.uint8, "unseen": np.bool_, "away": np.float32, "sighted": np.bool_,
     "ended": np.bool_, "ended_visit": np.int32, "ended_latency": np.int32, "ended_found": np.bool_, "begun": np.bool_,
 }  # fmt: skip
 
@@ -537,14 +557,21 @@ def _lower_field(world, rules, way, b, thread, threads, values):
 
 
 @cuda.jit
-def _put(world, rules):
+def _put(world, rules, ways):
     b = cuda.grid(1)
     if b < len(world.visit) and world.begun[b]:
-        _put_one(world, rules, b)
+        _put_one(world, rules, ways, b)
+
+
+@cuda.jit
+def _measure(world, rules, ways):
+    b = cuda.grid(1)
+    if b < len(world.visit) and rules.guided:
+        search.measure_one(world.unseen[b], world.away[b], ways, world.open[b])
 
 
 @njit(cache=True)
-def _put_one(world, rules, b):
+def _put_one(world, rules, ways, b):
     """Put the agent where its present visit begins."""
     pose = world.poses[b]
     simulator.put(
@@ -562,13 +589,18 @@ def _put_one(world, rules, b):
     if rules.learnt:
         world.steps_to_go[b] = paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step)
         trail.begin_one(world.entered[b], pose)
+        world.sighted[b] = False
+        if rules.guided and world.visit[b] == 0:
+            world.sighted[b] = search.begin_one(
+                world.unseen[b], world.away[b], ways, world.open[b], world.goal[b], pose
+            )
 
 
 @cuda.jit
-def _step(world, rules, actions):
+def _step(world, rules, ways, actions):
     b = cuda.grid(1)
     if b < len(world.visit):
-        _step_one(world, rules, b, actions[b])
+        _step_one(world, rules, ways, b, actions[b])
 
 
 @njit(forceinline=True)
@@ -581,10 +613,10 @@ def _next_step(world, rules, b):
 
 
 @njit(cache=True)
-def _step_one(world, rules, b, action):
+def _step_one(world, rules, ways, b, action):
     """Make one action in one maze: `MazeEnvironment.step`."""
     pose = world.poses[b]
-    x, z = pose[0], pose[1]
+    x, z, heading = pose[0], pose[1], pose[2]
     forward, drift, turn = _next_step(world, rules, b)
     found = simulator.move(world.open[b], world.goal[b], pose, action, forward, turn, rules.near, drift)
     world.episode_step[b] += 1
@@ -600,26 +632,32 @@ def _step_one(world, rules, b, action):
         steps_to_go = np.float32(0)
         if not found:
             steps_to_go = np.float32(paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step))
-        # The first visit stays without: nobody can know yet where the goal is.
-        world.bonus[b] = rules.shaping * (world.steps_to_go[b] - steps_to_go) if world.visit[b] > 0 else 0.0
+        world.bonus[b] = 0.0
+        if world.visit[b] > 0 or world.sighted[b]:  # before, nobody can know where the goal is
+            world.bonus[b] = rules.shaping * (world.steps_to_go[b] - steps_to_go)
+        elif rules.guided and not found:
+            nearer, world.sighted[b] = search.advance_one(
+                world.unseen[b], world.away[b], ways, world.open[b], world.goal[b], x, z, heading, pose
+            )
+            world.bonus[b] = rules.shaping * np.float32(nearer)
         world.steps_to_go[b] = steps_to_go
         if trail.follow_one(world.entered[b], x, z, pose) and world.visit[b] == 0:
             world.bonus[b] += rules.coverage
     if world.ended[b]:
         world.visit[b] += 1
-        _put_one(world, rules, b)
+        _put_one(world, rules, ways, b)
 
 
 @cuda.jit
-def _hint(world, rules, hints):
+def _hint(world, rules, ways, hints):
     after = cuda.local.array(3, np.float64)
     b = cuda.grid(1)
     if b < len(world.visit):
-        _hint_one(world, rules, hints, b, after)
+        _hint_one(world, rules, ways, hints, b, after)
 
 
 @njit(cache=True)
-def _hint_one(world, rules, hints, b, after):
+def _hint_one(world, rules, ways, hints, b, after):
     """Say what `MazeEnvironment.hints` does: where the agent was, where the goal is, and which actions lead there."""
     first = rules.questions
     if first:
@@ -630,20 +668,22 @@ def _hint_one(world, rules, hints, b, after):
     hints.target[b, first] = ahead / HINT_SCALE
     hints.target[b, first + 1] = right / HINT_SCALE
     hints.target[b, first + 2] = np.hypot(ahead, right) / HINT_SCALE
-    paths.write_progress(
-        world.open[b],
-        world.goal[b],
-        world.fields[b],
-        world.poses[b],
-        _next_step(world, rules, b),
-        rules.near,
-        rules.spacing,
-        rules.turn_step,
-        after,
-        hints.target[b, first + 3 :],
-    )
+    step, nearer = _next_step(world, rules, b), hints.target[b, first + 3 :]
+    known = world.visit[b] > 0 or world.sighted[b]
     for k in range(first, hints.known.shape[1]):
-        hints.known[b, k] = world.visit[b] > 0
+        hints.known[b, k] = known
+    if rules.guided and not known:
+        told = search.write_progress(
+            world.unseen[b], world.away[b], ways, world.open[b], world.goal[b], world.poses[b], step, rules.near,
+            after, nearer,
+        )  # fmt: skip
+        for k in range(first + 3, hints.known.shape[1]):
+            hints.known[b, k] = told
+    else:
+        paths.write_progress(
+            world.open[b], world.goal[b], world.fields[b], world.poses[b], step, rules.near, rules.spacing,
+            rules.turn_step, after, nearer,
+        )  # fmt: skip
 
 
 @cuda.jit(**_FEW_REGISTERS)

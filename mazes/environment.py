@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mazes import paths, renderer, simulator, trail
+from mazes import paths, renderer, search, simulator, trail
 from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch, moved_goals, require_bool, require_number
 from mazes.seeds import split_seeds
 
@@ -83,7 +83,7 @@ class MazeEnvironment:
     distance, in units of `HINT_SCALE` metres; then by how many actions each action would shorten the way there."""
     STATE = (
         "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
-        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go", "_entered",
+        "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go", "_entered", "_unseen", "_sighted",
     )  # fmt: skip
     """Names of the arrays in `state()`, and of the attributes that they are copies of."""
 
@@ -102,6 +102,7 @@ class MazeEnvironment:
         shaping: float | None = None,
         coverage: float = 0.0,
         ask_trail: bool = False,
+        guided_search: bool = False,
         goal_moves: bool = False,
         render: Renderer = renderer.render,
     ) -> None:
@@ -122,6 +123,8 @@ class MazeEnvironment:
                 second visit on. None: nobody learns here, which spares the computation of what `hints` says.
             coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
             ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
+            guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
+                for it: in what `shaping` pays for, and in what `hints` says of actions?
             goal_moves: once the first visit of an episode has ended, the goal goes where `moved_goals` says, and stays
                 there; then its place can be known from the third visit on.
             render: what draws the pictures.
@@ -131,6 +134,7 @@ class MazeEnvironment:
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage)
         require_bool("ask_trail", ask_trail)
+        require_bool("guided_search", guided_search)
         require_bool("goal_moves", goal_moves)
         self.config = config
         self.batch = batch
@@ -143,6 +147,7 @@ class MazeEnvironment:
         self._shaping = shaping
         self._coverage = coverage
         self._ask_trail = ask_trail
+        self._ways = search.find_ways(config, width / height) if guided_search and shaping is not None else None
         self._goal_moves = goal_moves
         self._render = render
         self.layouts: Layout = empty_batch(config, batch)
@@ -160,6 +165,8 @@ class MazeEnvironment:
         self._bonus = np.zeros(batch, np.float32)
         self._steps_to_go = np.zeros(batch, np.float32)
         self._entered = trail.empty_trails(config, batch)
+        self._search = search.empty_search(config, batch)
+        self._unseen, self._sighted = self._search.unseen, self._search.sighted
         self.ended = none_ended(batch)
         self._begin(np.arange(batch))
         if phases is not None:
@@ -197,8 +204,13 @@ class MazeEnvironment:
         if self._fields is not None:
             steps_to_go = paths.look_up(self.config, self._fields, self.poses)
             steps_to_go[found] = 0
-            self._bonus[:] = np.where(self._goal_known, self._shaping * (self._steps_to_go - steps_to_go), 0)
+            known = self._goal_known
+            self._bonus[:] = np.where(known, self._shaping * (self._steps_to_go - steps_to_go), 0)
             self._steps_to_go = steps_to_go
+            if self._ways is not None:
+                searching = ~known & ~found
+                nearer = search.advance(self._search, self._ways, self.layouts, before, self.poses, searching)
+                self._bonus += self._shaping * nearer
             new = trail.follow(self._entered, before, self.poses)
             self._bonus[new & (self.visit == 0)] += self._coverage
         index = np.flatnonzero(self.ended.ended)
@@ -237,6 +249,10 @@ class MazeEnvironment:
         nearer = paths.progress(self.config, self.layouts, self._fields, self.poses, steps)
         target = np.concatenate([goal, nearer], axis=1, dtype=np.float32)
         known = np.repeat(self._goal_known[:, None], target.shape[1], axis=1)
+        if self._ways is not None:
+            known[:, 3:] |= search.progress(
+                self.config, self._search, self._ways, self.layouts, self.poses, steps, ~self._goal_known, target[:, 3:]
+            )[:, None]
         if self._ask_trail:
             times, told = trail.answers(self._entered, self.layouts.open, self.poses)
             target, known = np.concatenate([times, target], axis=1), np.concatenate([told, known], axis=1)
@@ -257,11 +273,13 @@ class MazeEnvironment:
                 raise ValueError(f"the saved world holds {len(state[name])} mazes, this one {self.batch}")
             getattr(self, name)[:] = state[name]
         self._load_mazes(np.arange(self.batch))
+        if self._ways is not None:
+            search.measure(self._search, self._ways, self.layouts)
 
     @property
     def _goal_known(self) -> np.ndarray:
-        """Where an earlier visit of the episode was to the goal's present place, bool [B]."""
-        return self.visit > (1 if self._goal_moves else 0)
+        """Where the goal's present place was reached on an earlier visit, or seen by a guided search, bool [B]."""
+        return (self.visit > (1 if self._goal_moves else 0)) | self._sighted
 
     def _begin(self, index: np.ndarray) -> None:
         self.episode[index] += 1
@@ -295,6 +313,10 @@ class MazeEnvironment:
         if self._fields is not None:
             self._steps_to_go[index] = paths.look_up(self.config, self._fields[index], poses)
             trail.begin(self._entered, self.poses, index)
+            if self._ways is not None:
+                self._sighted[index] = False
+                index = index[~self._goal_known[index]]
+                search.begin(self._search, self._ways, self.layouts, self.poses, index)
 
 
 def check_options(

@@ -57,7 +57,9 @@ def empty_fields(config: MazeConfig, batch: int) -> np.ndarray:
     return np.zeros((batch, *points, config.headings), np.float32)
 
 
-def write_fields(config: MazeConfig, layouts: Layout, fields: np.ndarray, indices: np.ndarray) -> None:
+def write_fields(
+    config: MazeConfig, layouts: Layout, fields: np.ndarray, indices: np.ndarray, near: float | None = None
+) -> None:
     """Compute the steps-to-go fields of some mazes of a batch.
 
     A field holds, for every point of a position grid and every multiple of the turn as heading, about how many
@@ -68,9 +70,10 @@ def write_fields(config: MazeConfig, layouts: Layout, fields: np.ndarray, indice
         layouts: B mazes.
         fields: float32 [B, nz, nx, headings] from `empty_fields`; the rows `indices` are overwritten.
         indices: int [N], which mazes.
+        near: distance below which the goal counts as near, metres; None: that of the visits.
     """
-    indices = np.asarray(indices, np.int64)
-    _write_fields(layouts.open, layouts.goal, fields, indices, strides(config), *stride(config), config.near)
+    indices, near = np.asarray(indices, np.int64), config.near if near is None else near
+    _write_fields(layouts.open, layouts.goal, fields, indices, strides(config), *stride(config), near)
 
 
 def look_up(config: MazeConfig, fields: np.ndarray, poses: np.ndarray) -> np.ndarray:
@@ -513,7 +516,7 @@ def _explore(search, open_, goal, pose, motion, half_width, actions):
     for step in range(len(actions)):
         if np.hypot(pose[0] - goal[0], pose[1] - goal[1]) < motion.near:
             return step, step
-        if _goal_in_sight(world, goal, pose, half_width):
+        if goal_in_sight(world, goal, pose, half_width):
             way = _actions(search, _shortest(search, world, pose, motion, goal), motion.headings)[: len(actions) - step]
             actions[step : step + len(way)] = way
             return step + len(way), step
@@ -532,14 +535,14 @@ def _explore(search, open_, goal, pose, motion, half_width, actions):
 
 
 @njit(nogil=True, cache=True)
-def _goal_in_sight(world, goal, pose, half_width):
+def goal_in_sight(world, goal, pose, half_width):
     """Return whether the centre or a corner of the box is in sight."""
-    if _in_sight(world, pose, goal[0], goal[1], half_width):
+    if in_sight(world, pose, goal[0], goal[1], half_width):
         return True
     for corner in range(4):
         angle = goal[2] + (corner + 0.5) * np.pi / 2
         x, z = goal[0] + BOX_RADIUS * np.cos(angle), goal[1] - BOX_RADIUS * np.sin(angle)
-        if _in_sight(world, pose, x, z, half_width):
+        if in_sight(world, pose, x, z, half_width):
             return True
     return False
 
@@ -556,8 +559,8 @@ def _look(memory, world, pose, near, half_width):
                 for b in range(1 if j % 2 else _PLACES):
                     if not unseen[i, j, a, b]:
                         continue
-                    x, z = _place(j, b), _place(i, a)
-                    if _in_sight(world, pose, x, z, half_width):
+                    x, z = place(j, b), place(i, a)
+                    if in_sight(world, pose, x, z, half_width):
                         new = True
                         open_[i, j] = world[i, j]
                         if room and world[i, j]:
@@ -581,7 +584,7 @@ def _look(memory, world, pose, near, half_width):
 
 
 @njit(nogil=True, cache=True)
-def _place(i, number):
+def place(i, number):
     """Return the coordinate of a place in cell i along one axis, metres; the middle of a gap."""
     if i % 2:
         return low_edge(i) + GAP / 2
@@ -602,7 +605,7 @@ def _is_unseen(unseen, x, z, least):
 
 
 @njit(nogil=True, cache=True)
-def _in_sight(world, pose, x, z, half_width):
+def in_sight(world, pose, x, z, half_width):
     """Return whether a point is in the picture, from left to right, and all cells on the way to its own are open."""
     dx, dz = x - pose[0], z - pose[1]
     cos, sin = np.cos(pose[2]), np.sin(pose[2])

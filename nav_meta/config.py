@@ -48,6 +48,9 @@ class LearnerConfig:
     ask_trail: bool = False
     """Mazes: is the auxiliary head also asked how often the agent has been in this room and in those around since the
     visit began? The loop closure of Mirowski et al. (2016), who ask for one bit: was I here before?"""
+    guided_search: bool = False
+    """Mazes: until the goal has been in sight, does the nearest room not yet searched stand in for it: in what shaping
+    pays for, and in what the auxiliary head is asked of actions? So the first visit is helped as well."""
     learning_rate: float = 3e-3
     """Step size at the beginning."""
     final_learning_rate: float = 1e-5

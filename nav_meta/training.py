@@ -56,6 +56,7 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
         "shaping": learner.shaping,
         "coverage": learner.coverage,
         "ask_trail": learner.ask_trail,
+        "guided_search": learner.guided_search,
     }
     if device == "cpu":
 

@@ -15,9 +15,9 @@ from numba.cuda import dispatcher
 import mazes.cuda
 from mazes.layout import MazeConfig
 
-KERNELS = ("_begin", "_write", "_write_fields", "_put", "_step", "_hint", "_draw", "_draw_exact")
+KERNELS = ("_begin", "_write", "_write_fields", "_put", "_measure", "_step", "_hint", "_draw", "_draw_exact")
 HOPPER = (9, 0)
-LEARNER = {"shaping": 0.1, "coverage": 0.1, "ask_trail": True}
+LEARNER = {"shaping": 0.1, "coverage": 0.1, "ask_trail": True, "guided_search": True}
 
 
 class Recorder:
@@ -47,6 +47,7 @@ def main() -> None:
         world.step(np.zeros(2, np.int64))
         world.time_step()
         world.hints()
+        world.restore(world.state())
     for name, kernel in kernels.items():
         ptx, _ = cuda.compile_ptx(kernel.py_func, getattr(mazes.cuda, name).types, cc=HOPPER)
         print(name, len(ptx))

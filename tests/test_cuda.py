@@ -136,11 +136,12 @@ def test_trajectories(name):
         np.testing.assert_allclose(here.state()[key].astype(float), value.astype(float), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("guided_search", [False, True])
 @pytest.mark.parametrize(("step_size", "domain_rand"), [("fast", False), ("fine", False), ("fast", True)])
-def test_hints(step_size, domain_rand):
+def test_hints(step_size, domain_rand, guided_search):
     """The CPU's fields are within their tolerance of the fixed point, which the device reaches."""
     config = MazeConfig(rows=2, columns=2, step_size=step_size, domain_rand=domain_rand)
-    learner = {"shaping": 0.5, "coverage": 0.25, "ask_trail": True}
+    learner = {"shaping": 0.5, "coverage": 0.25, "ask_trail": True, "guided_search": guided_search}
     here, there = pair(config, 2, height=4, width=4, episode_steps=60, visit_cap=12, **learner)
     generator = np.random.default_rng(2)
     bonuses = []
@@ -282,7 +283,7 @@ def test_kernels_compile_for_a_gpu():
     command = [sys.executable, str(ROOT / "tests" / "ptx.py")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert len(result.stdout.splitlines()) == 8
+    assert len(result.stdout.splitlines()) == 9
 
 
 @pytest.mark.cuda

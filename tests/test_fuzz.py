@@ -153,6 +153,7 @@ RANGES = {
     "shaping": "at least 0",
     "coverage": "at least 0",
     "ask_trail": "True or False",
+    "guided_search": "True or False",
     "goal_moves": "True or False",
 }
 NO_COUNT = st.integers(max_value=0) | st.floats() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
@@ -222,6 +223,7 @@ def test_mazes_of_wrong_types(name, data):
         ("shaping", st.floats(max_value=0, exclude_max=True) | st.just(math.nan)),
         ("coverage", st.floats(max_value=0, exclude_max=True) | st.just(math.nan)),
         ("ask_trail", NO_NUMBER | st.integers()),
+        ("guided_search", NO_NUMBER | st.integers()),
         ("goal_moves", NO_NUMBER | st.integers()),
     ],
 )

@@ -25,6 +25,7 @@ TASKS = {
         shaping=0.05,
         coverage=0.1,
         ask_trail=True,
+        guided_search=True,
     ),
     "i-maze": lambda: MazeEnvironment(MazeConfig(kind="imaze"), B, height=20, width=24, episode_steps=12, shaping=0.0),
     "fixed maze, fine steps": lambda: MazeEnvironment(

@@ -361,7 +361,11 @@ def test_miniworld_frames_without_opengl_are_refused(finished: Path, broken_pack
     assert result.returncode == 2 and "OpenGL" in result.stderr and result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("options", [[], ["--learner.ask-trail", "--learner.coverage", "0.1"]], ids=["", "asked more"])
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--learner.ask-trail", "--learner.coverage", "0.1", "--learner.guided-search"]],
+    ids=["", "asked more"],
+)
 def test_a_run_begins_with_the_weights_of_another(
     options: list, finished: Path, tmp_path: Path, script: Script
 ) -> None:
