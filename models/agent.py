@@ -232,6 +232,12 @@ class Agent(nn.Module):
             weights[name] = torch.cat([weights[name][:shared], middle, weights[name][len(weights[name]) - last :]])
         self.load_state_dict(weights)
 
+    def cool(self, temperature: float) -> None:
+        """Divide the policy's logits by a temperature for good: below 1 it is surer of its actions."""
+        last = self.heads if self.reader is None else self.reader[-1]
+        for part in (last.weight, last.bias):
+            part.data[: self.actions] /= temperature
+
     def initial_state(self, batch: int) -> State:
         """Return empty memories."""
         sizes = [lstm.hidden_size for lstm in (self.lstm1, self.lstm2) if lstm is not None for _ in "hc"]

@@ -1,6 +1,7 @@
-"""Make a finished run's agent the released one: its weights, and beside them how it was trained and how it did."""
+"""Make a run's agent the released one: its weights, and beside them how it was trained and how it does."""
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from nav_meta import checkpoint
+from nav_meta import checkpoint, report
 from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.evaluation import MazeSet
 from nav_meta.files import write_atomically
 from nav_meta.loading import RELEASED, load_agent
 from nav_meta.records import read_commit
@@ -19,30 +21,38 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Options:
-    """Make a finished run's agent the released one: its weights, and beside them how it was trained and how it did."""
+    """Make a run's agent the released one: its weights, and beside them how it was trained and how it does."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """A run's folder."""
     out: Path = RELEASED
     """Where to write the weights; a page with the configuration and the table of the test goes beside them."""
+    temperature: float = 1.0
+    """What the policy's logits are divided by for good: below 1 the agent is surer of its actions. To be chosen on
+    validation mazes."""
+    mazes: int = 1000
+    """Number of test mazes."""
 
 
 def main() -> None:
-    """Parse the command line, load, write."""
+    """Parse the command line, load, test, write."""
     options = tyro.cli(Options)
+    if not options.temperature > 0 or options.mazes < 1:
+        raise UserError("--temperature must be above 0, and --mazes at least 1.")
     loaded = load_agent(options.run)
-    try:
-        table = (options.run / "table.md").read_text()
-    except FileNotFoundError as error:
-        raise UserError(f"{options.run} is not a finished run: it has no table.md.") from error
+    loaded.agent.cool(options.temperature)
+    mazes = MazeSet("test", 0, options.mazes)
+    (player,) = report.players([loaded]).values()
+    rows = report.compare({"agent": player}, loaded.config.maze, mazes, threads=os.cpu_count() or 1)
     contents = {"config": asdict(loaded.config), "agent": loaded.agent.state_dict(), "step": loaded.step}
     page = options.out.with_suffix(".md")
+    cooled = f"; logits divided by {options.temperature}" if options.temperature != 1 else ""
     text = (
         f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, "
-        f"at commit {read_commit(options.run)}. "
-        f"{loaded.config.final_mazes} test mazes, six visits to each "
+        f"at commit {read_commit(options.run)}{cooled}. "
+        f"{options.mazes} test mazes, six visits to each "
         f"(`python scripts/evaluate.py {_in_repository(options.out)}`):"
-        f"\n\n{table}\n```json\n{json.dumps(contents['config'], indent=2)}\n```\n"
+        f"\n\n{report.markdown(report.table(rows))}\n```json\n{json.dumps(contents['config'], indent=2)}\n```\n"
     )
     checkpoint.save(options.out, contents)
     write_atomically(page, text.encode())

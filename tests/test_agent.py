@@ -142,6 +142,17 @@ def test_what_is_seen_chooses_among_what_is_remembered() -> None:
     assert not torch.isclose(one.logits, two.logits).all()
 
 
+@pytest.mark.parametrize("config", [CONTROLS[0], CONTROLS[-1]], ids=["", "reader"])
+def test_cooling_changes_nothing_but_how_sure_the_policy_is(config: AgentConfig) -> None:
+    agent = make(config)
+    read = [torch.nan_to_num(part) for part in agent.unroll(*inputs(), None, agent.initial_state(B))[0]]
+    agent.cool(0.5)
+    cooled = [torch.nan_to_num(part) for part in agent.unroll(*inputs(), None, agent.initial_state(B))[0]]
+    torch.testing.assert_close(cooled[0], 2 * read[0])
+    for before, after in zip(read[1:], cooled[1:], strict=True):
+        torch.testing.assert_close(after, before)
+
+
 def test_vectors_can_be_read_without_an_encoder() -> None:
     agent = Agent(AgentConfig(features=0, units=16, memory="single"), (5,), ACTIONS)
     assert not list(agent.encoder.parameters())

@@ -16,7 +16,7 @@ import imageio_ffmpeg
 import pytest
 import torch
 
-from nav_meta import checkpoint, training, video
+from nav_meta import checkpoint, report, training, video
 from nav_meta.loading import RELEASED, load_agent
 
 # One worker runs all of these: they share a finished run.
@@ -251,19 +251,20 @@ def test_the_last_good_checkpoint_is_used_when_the_newest_is_damaged(copy: Path,
     assert result.returncode == 2 and "damaged" in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_a_finished_run_is_released_with_its_table(finished: Path, copy: Path, tmp_path: Path, script: Script) -> None:
+def test_a_run_is_released_with_its_table(finished: Path, tmp_path: Path, script: Script) -> None:
     weights = tmp_path / "models" / "mine.pt"
-    result = script("release.py", finished, "--out", weights)
+    result = script("release.py", finished, "--out", weights, "--mazes", 4, "--temperature", 0.5)
     assert result.returncode == 0, result.stderr
     page = weights.with_suffix(".md").read_text()
-    assert (finished / "table.md").read_text() in page and '"environments"' in page and "seed 0" in page
+    assert "logits divided by 0.5. 4 test mazes" in page and '"environments"' in page and "seed 0" in page
     assert f"evaluate.py {weights}`" in page
     assert weights.stat().st_size < checkpoints(finished)[-1].stat().st_size / 2, "weights alone"
-    result = script("evaluate.py", weights, "--mazes", 4, "--visits", 2)
+    result = script("evaluate.py", weights, "--mazes", 4, "--json", tmp_path / "test.json")
     assert result.returncode == 0 and "(mine)" in result.stdout
-    (copy / "table.md").unlink()
-    result = script("release.py", copy, "--out", tmp_path / "other.pt")
-    assert result.returncode == 2 and "is not a finished run: it has no table.md" in result.stderr
+    figures = json.loads((tmp_path / "test.json").read_text())
+    assert f"| agent | {report.figure(figures, 'latency/first')} |" in page
+    result = script("release.py", finished, "--out", tmp_path / "other.pt", "--temperature", 0)
+    assert result.returncode == 2 and "--temperature must be above 0" in result.stderr
     assert not (tmp_path / "other.pt").exists()
 
 
