@@ -31,7 +31,7 @@ def test_what_is_in_the_picture_is_seen():
     assert not east[1].any() and not east[2].any() and some.sighted[0]
     assert west[0].tolist() == [[True, True, True], [False, False, True], [True, True, True]]
     assert west[1].all() and west[2].all() and not some.sighted[1]
-    # To turn around by 45 degrees shows the own room's corner: an angle of 45 less half of the picture's.
+    # Who has seen too little of each room is where there is something to search; who has seen the next two is not.
     assert some.away[1, 0].tolist() == [[0.0] * 4] * 3
     assert some.away[0, 0, 1:].min() > 0
 
