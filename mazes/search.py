@@ -12,7 +12,7 @@ from numba import njit
 from mazes.layout import PITCH, ROOM, Layout, MazeConfig, empty_batch
 from mazes.paths import empty_fields, goal_in_sight, in_sight, place, steps_to_go, stride, write_fields
 from mazes.renderer import TAN_HALF_FOV
-from mazes.simulator import cell_of, is_open, move, usual_steps
+from mazes.simulator import is_open, move, room_of, towards, usual_steps
 
 PLACES = 3
 """Each room has 3 x 3 places to be seen: every second one of the explorer's, and as good (see there)."""
@@ -28,7 +28,7 @@ class Search(NamedTuple):
     """bool [B, rows, columns, 3, 3]: the places not yet seen."""
     away: np.ndarray
     """float32 [B, rows, columns, 4]: about how many actions it takes to a room that has not been searched, for who
-    enters a room with each of the `QUARTERS` ahead; 0 in such a room, infinity where there is no way to one."""
+    enters a room with each quarter ahead (`towards`); 0 in such a room, infinity where there is no way to one."""
     sighted: np.ndarray
     """bool [B]: has the goal been in sight?"""
 
@@ -65,7 +65,7 @@ def find_ways(config: MazeConfig, width_over_height: float) -> Ways:
     layouts.open[:, 2, 2] = True
     layouts.goal[:, :2] = PITCH + ROOM / 2
     for q in range(4):
-        di, dj = _towards(q)
+        di, dj = towards(q)
         layouts.open[:, 2 + di, 2 + dj] = layouts.open[:, 2 + 2 * di, 2 + 2 * dj] = doors >> q & 1
         layouts.goal[exits == q, :2] += dj * PITCH, di * PITCH
     fields = empty_fields(patch, 16 * 4)
@@ -76,7 +76,7 @@ def find_ways(config: MazeConfig, width_over_height: float) -> Ways:
     through = np.full((16, 4, 4), np.inf, np.float32)
     for doors in range(16):
         for q in range(4):
-            di, dj = _towards(q)
+            di, dj = towards(q)
             entrance = PITCH + ROOM / 2 - np.array([dj, di]) * PITCH / 2
             if doors >> (q + 2) % 4 & 1:
                 for exit_ in range(4):
@@ -223,8 +223,9 @@ def measure_one(unseen, away, ways, open_):
     least = _MOST if most_unseen >= _MOST else 1  # corners are gone back for when there is nothing else
     for i in range(rows):
         for j in range(columns):
+            start = 0.0 if _count(unseen[i, j]) >= least else np.inf
             for q in range(4):
-                away[i, j, q] = 0.0 if _count(unseen[i, j]) >= least else np.inf
+                away[i, j, q] = start
     falling = True
     while falling:
         falling = False
@@ -234,7 +235,7 @@ def measure_one(unseen, away, ways, open_):
                 for exit_ in range(4):
                     if not doors >> exit_ & 1:
                         continue
-                    di, dj = _towards(exit_)
+                    di, dj = towards(exit_)
                     beyond = away[i + di, j + dj, exit_]
                     for q in range(4):
                         steps = beyond + ways.through[doors, q, exit_]
@@ -246,7 +247,7 @@ def measure_one(unseen, away, ways, open_):
 @njit
 def _steps_to_search(unseen, away, ways, open_, x, z, heading):
     """Return about how many actions it takes to a room not searched or, in one, to turn to what is unseen."""
-    i, j = cell_of(z) // 2, cell_of(x) // 2
+    i, j = room_of(z), room_of(x)
     least = np.inf
     if away[i, j, 0] == 0:
         half_angle = math.atan(ways.half_width)
@@ -261,7 +262,7 @@ def _steps_to_search(unseen, away, ways, open_, x, z, heading):
     pose = (x - (j - 1) * PITCH, z - (i - 1) * PITCH, heading)  # as in the middle room of `Ways`
     for exit_ in range(4):
         if doors >> exit_ & 1:
-            di, dj = _towards(exit_)
+            di, dj = towards(exit_)
             beyond = away[i + di, j + dj, exit_]
             if beyond < least:
                 steps = steps_to_go(ways.fields[doors, exit_], pose, ways.spacing, ways.turn_step)
@@ -300,12 +301,6 @@ def _doors(open_, i, j):
     """Return the open sides of a room as in `Ways`."""
     doors = 0
     for q in range(4):
-        di, dj = _towards(q)
+        di, dj = towards(q)
         doors |= is_open(open_, 2 * i + di, 2 * j + dj) << q
     return doors
-
-
-@njit
-def _towards(quarter):
-    """Return the row and column that one comes nearer to with a quarter ahead: 0 east, 1 north, 2 west, 3 south."""
-    return (quarter == 3) - (quarter == 1), (quarter == 0) - (quarter == 2)

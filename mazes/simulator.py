@@ -105,6 +105,18 @@ def cell_of(x):
 
 
 @njit(inline="always")
+def room_of(x):
+    """Return the index along one axis of a coordinate's room; a gap belongs to the room before it."""
+    return cell_of(x) // 2
+
+
+@njit(inline="always")
+def towards(quarter):
+    """Return the row and column that one comes nearer to with a quarter ahead: 0 east, 1 north, 2 west, 3 south."""
+    return (quarter == 3) - (quarter == 1), (quarter == 0) - (quarter == 2)
+
+
+@njit(inline="always")
 def low_edge(i):
     """Return the coordinate in metres at which cell i begins along an axis."""
     return i // 2 * PITCH + (i % 2) * ROOM

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from mazes.layout import MazeConfig
-from mazes.simulator import cell_of, is_open
+from mazes.simulator import is_open, room_of, towards
 
 QUESTIONS = 5
 """About the room the agent is in, and those ahead, to its left, behind and to its right."""
@@ -61,26 +61,20 @@ def _write_batch(entered, open_, poses, times, known):
         write_one(entered[b], open_[b], poses[b], times[b], known[b])
 
 
-@njit(inline="always")
-def _room_of(x):
-    """Return the index along one axis of a coordinate's room; a gap belongs to the room before it."""
-    return cell_of(x) // 2
-
-
 @njit
 def begin_one(entered, pose):
     """Forget a trail, and begin another in the pose's room."""
     for i in range(entered.shape[0]):
         for j in range(entered.shape[1]):
             entered[i, j] = 0
-    entered[_room_of(pose[1]), _room_of(pose[0])] = 1
+    entered[room_of(pose[1]), room_of(pose[0])] = 1
 
 
 @njit
 def follow_one(entered, x, z, pose):
     """Count the room of a pose if the place before it, (x, z), was in another; return whether it was never entered."""
-    i, j = _room_of(pose[1]), _room_of(pose[0])
-    if i == _room_of(z) and j == _room_of(x):
+    i, j = room_of(pose[1]), room_of(pose[0])
+    if i == room_of(z) and j == room_of(x):
         return False
     new = entered[i, j] == 0
     if entered[i, j] < 255:
@@ -91,13 +85,12 @@ def follow_one(entered, x, z, pose):
 @njit
 def write_one(entered, open_, pose, times, known):
     """Write `answers` of one maze: to float32 [5] and bool [5]."""
-    i, j = _room_of(pose[1]), _room_of(pose[0])
+    i, j = room_of(pose[1]), room_of(pose[0])
     times[0] = math.log2(float(max(entered[i, j], 1))) / 2
     known[0] = True
     heading = np.int64(math.floor(pose[2] / (math.pi / 2) + 0.5))  # in quarters of a turn from east, to the left
     for k in range(4):
         quarter = (heading + k) % 4
-        di = (quarter == 3) - (quarter == 1)
-        dj = (quarter == 0) - (quarter == 2)
+        di, dj = towards(quarter)
         known[1 + k] = is_open(open_, 2 * i + di, 2 * j + dj)
         times[1 + k] = math.log2(1.0 + entered[i + di, j + dj]) / 2 if known[1 + k] else 0.0
