@@ -22,12 +22,14 @@ from mazes.environment import (
     GOAL_REWARD,
     HINT_SCALE,
     NO_HINTS,
+    PLACE,
     Ended,
     Hints,
     MazeEnvironment,
     TimeStep,
     check_options,
-    hint_size,
+    middle,
+    questions,
 )
 from mazes.layout import (
     DECK,
@@ -87,8 +89,11 @@ class _Rules(NamedTuple):
     coverage: np.float32
     guided: bool
     """Does a room that has not been searched stand in for a goal not yet seen?"""
-    questions: int
-    """How many answers `hints` gives beside those about the goal."""
+    ask_place: bool
+    ask_trail: bool
+    middle_x: float
+    """This and the next: the mazes' middle, metres."""
+    middle_z: float
     stride: int
     """Actions of a step of the steps-to-go fields."""
     spacing: float
@@ -199,6 +204,7 @@ class CudaMazeEnvironment:
         phases: np.ndarray | None = None,
         shaping: float | None = None,
         coverage: float = 0.0,
+        ask_place: bool = False,
         ask_trail: bool = False,
         guided_search: bool = False,
         device: int = 0,
@@ -221,6 +227,7 @@ class CudaMazeEnvironment:
             shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on. None:
                 nobody learns here, which spares the computation of what `hints` says.
             coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
+            ask_place: do `hints` also tell where in the maze the agent is, and how it is turned?
             ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
             guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
                 for it: in what `shaping` pays for, and in what `hints` says of actions?
@@ -231,6 +238,7 @@ class CudaMazeEnvironment:
             RuntimeError: when there is no such device, or numba cannot use it.
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage, most=_NEVER)
+        require_bool("ask_place", ask_place)
         require_bool("ask_trail", ask_trail)
         require_bool("guided_search", guided_search)
         first_seed = int(split_seeds("train", 0, 1)[0]) if first_seed is None else first_seed
@@ -242,7 +250,7 @@ class CudaMazeEnvironment:
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)
-        self.hint_size = hint_size(ask_trail)
+        self.hint_size = len(questions(ask_place, ask_trail))
         stride, spacing = paths.stride(config)
         self._rules = _Rules(
             KINDS.index(config.kind), float(config.extra_openings), *config.deck,
@@ -250,7 +258,8 @@ class CudaMazeEnvironment:
             config.near, float(config.respawn_distance), config.respawn == "same",
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
-            np.float32(coverage), guided_search and shaping is not None, trail.QUESTIONS * ask_trail, stride, spacing,
+            np.float32(coverage), guided_search and shaping is not None, ask_place, ask_trail, *middle(config), stride,
+            spacing,
         )  # fmt: skip
         self._arrays = self._make_arrays()
         self._world = _World(*(self._view(array) for array in self._arrays))
@@ -659,11 +668,20 @@ def _hint(world, rules, ways, hints):
 @njit(cache=True)
 def _hint_one(world, rules, ways, hints, b, after):
     """Say what `MazeEnvironment.hints` does: where the agent was, where the goal is, and which actions lead there."""
-    first = rules.questions
-    if first:
-        trail.write_one(world.entered[b], world.open[b], world.poses[b], hints.target[b], hints.known[b])
-    dx, dz = world.goal[b, 0] - world.poses[b, 0], world.goal[b, 1] - world.poses[b, 1]
-    cos, sin = np.cos(world.poses[b, 2]), np.sin(world.poses[b, 2])
+    pose = world.poses[b]
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
+    first = 0
+    if rules.ask_place:
+        hints.target[b, 0] = (pose[0] - rules.middle_x) / HINT_SCALE
+        hints.target[b, 1] = (pose[1] - rules.middle_z) / HINT_SCALE
+        hints.target[b, 2], hints.target[b, 3] = cos, sin
+        first += len(PLACE)
+        for k in range(first):
+            hints.known[b, k] = True
+    if rules.ask_trail:
+        trail.write_one(world.entered[b], world.open[b], pose, hints.target[b, first:], hints.known[b, first:])
+        first += len(trail.QUESTIONS)
+    dx, dz = world.goal[b, 0] - pose[0], world.goal[b, 1] - pose[1]
     ahead, right = dx * cos - dz * sin, dx * sin + dz * cos
     hints.target[b, first] = ahead / HINT_SCALE
     hints.target[b, first + 1] = right / HINT_SCALE

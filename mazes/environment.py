@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mazes import paths, renderer, search, simulator, trail
-from mazes.layout import Layout, MazeConfig, empty_batch, generate_batch, moved_goals, require_bool, require_number
+from mazes.layout import (
+    GAP,
+    PITCH,
+    Layout,
+    MazeConfig,
+    empty_batch,
+    generate_batch,
+    moved_goals,
+    require_bool,
+    require_number,
+)
 from mazes.seeds import split_seeds
 
 Renderer = Callable[..., np.ndarray]
@@ -79,8 +89,7 @@ class MazeEnvironment:
     device = "cpu"
     actions = len(simulator.ACTIONS)
     hint_size: int
-    """Length of `Hints.target`: with `ask_trail`, what `trail.answers` says; then the goal ahead, to the right, and its
-    distance, in units of `HINT_SCALE` metres; then by how many actions each action would shorten the way there."""
+    """Length of `Hints.target`: as many as `questions`."""
     STATE = (
         "seeds", "episode", "episode_step", "poses", "starts", "visit", "visit_step",
         "_prev_action", "_prev_reward", "_first", "_bonus", "_steps_to_go", "_entered", "_unseen", "_sighted",
@@ -101,6 +110,7 @@ class MazeEnvironment:
         phases: np.ndarray | None = None,
         shaping: float | None = None,
         coverage: float = 0.0,
+        ask_place: bool = False,
         ask_trail: bool = False,
         guided_search: bool = False,
         goal_moves: bool = False,
@@ -122,6 +132,7 @@ class MazeEnvironment:
             shaping: the learner's bonus for each step that the goal comes nearer, once its place can be known: from the
                 second visit on. None: nobody learns here, which spares the computation of what `hints` says.
             coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
+            ask_place: do `hints` also tell where in the maze the agent is, and how it is turned?
             ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
             guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
                 for it: in what `shaping` pays for, and in what `hints` says of actions?
@@ -133,6 +144,7 @@ class MazeEnvironment:
             ValueError: names the option and its range.
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage)
+        require_bool("ask_place", ask_place)
         require_bool("ask_trail", ask_trail)
         require_bool("guided_search", guided_search)
         require_bool("goal_moves", goal_moves)
@@ -143,9 +155,10 @@ class MazeEnvironment:
         self.visits = visits
         self.visit_cap = visit_cap
         self._seed_of = seeds or (lambda row, episode: int(split_seeds("train", episode * batch + row, 1)[0]))
-        self.hint_size = hint_size(ask_trail)
+        self.hint_size = len(questions(ask_place, ask_trail))
         self._shaping = shaping
         self._coverage = coverage
+        self._ask_place = ask_place
         self._ask_trail = ask_trail
         self._ways = search.find_ways(config, width / height) if guided_search and shaping is not None else None
         self._goal_moves = goal_moves
@@ -256,6 +269,10 @@ class MazeEnvironment:
         if self._ask_trail:
             times, told = trail.answers(self._entered, self.layouts.open, self.poses)
             target, known = np.concatenate([times, target], axis=1), np.concatenate([told, known], axis=1)
+        if self._ask_place:
+            place = (self.poses[:, :2] - middle(self.config)) / HINT_SCALE
+            target = np.concatenate([place, cos[:, None], sin[:, None], target], axis=1, dtype=np.float32)
+            known = np.concatenate([np.ones((self.batch, len(PLACE)), np.bool_), known], axis=1)
         return Hints(self._bonus.copy(), target, known)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -319,6 +336,11 @@ class MazeEnvironment:
                 search.begin(self._search, self._ways, self.layouts, self.poses, index)
 
 
+def middle(config: MazeConfig) -> tuple[float, float]:
+    """Return x and z of the mazes' middle, metres."""
+    return (config.columns * PITCH - GAP) / 2, (config.rows * PITCH - GAP) / 2
+
+
 def check_options(
     batch: int,
     height: int,
@@ -349,9 +371,23 @@ def check_options(
         require_number("phases", np.min(phases), 0)
 
 
-def hint_size(ask_trail: bool) -> int:
-    """Return how long `Hints.target` is."""
-    return trail.QUESTIONS * ask_trail + 3 + MazeEnvironment.actions
+def questions(ask_place: bool, ask_trail: bool) -> tuple[str, ...]:
+    """Return by name what `Hints.target` answers, in its order.
+
+    How far the agent is east and south of the maze's middle and how it is turned, in the maze's own frame; what
+    `trail.answers` says; the goal ahead, to the right, and its distance; all lengths in units of `HINT_SCALE` metres.
+    Last, by how many actions each action would shorten the way to the goal.
+    """
+    return (
+        *(PLACE if ask_place else ()),
+        *(trail.QUESTIONS if ask_trail else ()),
+        *("goal ahead", "goal right", "goal away"),
+        *(f"worth of {action}" for action in simulator.ACTIONS),
+    )
+
+
+PLACE = ("east", "south", "cosine of heading", "sine of heading")
+"""What `ask_place` asks."""
 
 
 HINT_SCALE = 5.0

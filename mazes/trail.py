@@ -8,7 +8,7 @@ from numba import njit
 from mazes.layout import MazeConfig
 from mazes.simulator import is_open, room_of, towards
 
-QUESTIONS = 5
+QUESTIONS = ("times here", "times ahead", "times left", "times behind", "times right")
 """About the room the agent is in, and those ahead, to its left, behind and to its right."""
 
 
@@ -43,8 +43,8 @@ def answers(entered: np.ndarray, open_: np.ndarray, poses: np.ndarray) -> tuple[
         float32 [B, 5]: log2(1 + times) / 2 for each of the `QUESTIONS`; bool [B, 5]: is there a way into that room from
         this one? Without one, the number means nothing.
     """
-    times = np.empty((len(poses), QUESTIONS), np.float32)
-    known = np.empty((len(poses), QUESTIONS), np.bool_)
+    times = np.empty((len(poses), len(QUESTIONS)), np.float32)
+    known = np.empty((len(poses), len(QUESTIONS)), np.bool_)
     _write_batch(entered, open_, poses, times, known)
     return times, known
 

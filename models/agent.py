@@ -219,17 +219,22 @@ class Agent(nn.Module):
         """Where the weights are, and what `unroll` reads must be."""
         return self.heads.weight.device
 
-    def begin_as(self, other: "Agent") -> None:
-        """Take over the weights of an agent of the same configuration.
+    def begin_as(self, other: "Agent", answers: Sequence[int | None]) -> None:
+        """Take over the weights of an agent of the same configuration, which may have been asked other questions.
 
-        If it was asked more or less, the answers that come last are the same, and more keep the weights they have.
+        Args:
+            other: the agent.
+            answers: for each of the own auxiliary answers, which of the other's it is; None: a new one, which keeps the
+                weights it has.
         """
         weights, own = other.state_dict(), self.state_dict()
         shared = sum(self.outputs[:2])  # the policy and the value
-        last = min(self.outputs[2], other.outputs[2])
         for name in ("heads.weight", "heads.bias"):
-            middle = own[name][shared : len(own[name]) - last]
-            weights[name] = torch.cat([weights[name][:shared], middle, weights[name][len(weights[name]) - last :]])
+            rows = [
+                own[name][shared + answer] if before is None else weights[name][shared + before]
+                for answer, before in enumerate(answers[: self.outputs[2]])
+            ]
+            weights[name] = torch.stack([*weights[name][:shared], *rows])
         self.load_state_dict(weights)
 
     def cool(self, temperature: float) -> None:

@@ -36,8 +36,8 @@ class LearnerConfig:
     hint: float = 1.0
     """Coefficient of the auxiliary head's loss; the policy does not read what it says. Mazes: where is the goal, seen
     from the agent, and by how many actions does each action shorten the way there, once it has been found, and what
-    `ask_trail` adds? Bandits and tabular MDPs: what does each action pay on average, in each state, and what is each
-    worth now? Harlow's task: where does the picture that pays hang? Others: 0."""
+    `ask_place` and `ask_trail` add? Bandits and tabular MDPs: what does each action pay on average, in each state, and
+    what is each worth now? Harlow's task: where does the picture that pays hang? Others: 0."""
     shaping: float = 0.05
     """What the learner is paid beside the reward; never told to the agent. Mazes: a bonus for each action that the goal
     comes nearer, from the second visit on. Bandits and tabular MDPs: 1 pays minus the expected regret instead of
@@ -45,6 +45,9 @@ class LearnerConfig:
     coverage: float = 0.0
     """Mazes: what the learner is paid for each room that is entered for the first time in an episode's first visit (as
     Chen et al. 2019, "Learning exploration policies for navigation", pay for what is newly seen)."""
+    ask_place: bool = False
+    """Mazes: is the auxiliary head also asked where in the maze the agent is, and how it is turned, in the maze's own
+    frame (Mirowski et al. 2016 read the place out of their agents; here it is asked for in training)?"""
     ask_trail: bool = False
     """Mazes: is the auxiliary head also asked how often the agent has been in this room and in those around since the
     visit began? The loop closure of Mirowski et al. (2016), who ask for one bit: was I here before?"""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import torch
 
-from mazes.environment import MazeEnvironment, hint_size
+from mazes.environment import MazeEnvironment, questions
 from models.agent import Agent
 from nav_meta import checkpoint
 from nav_meta.config import RunConfig
@@ -42,8 +42,8 @@ def load_agent(path: Path | None = None) -> Loaded:
     if not {"config", "agent", "step"} <= contents.keys():
         raise UserError(f"{path} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")
     config = config_from_dict(RunConfig, contents["config"], path)
-    answers = hint_size(config.learner.ask_trail)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, answers)
+    asked = questions(config.learner.ask_place, config.learner.ask_trail)
+    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(asked))
     try:
         agent.load_state_dict(contents["agent"])
     except RuntimeError as error:

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 
 from mazes import renderer
-from mazes.environment import MazeEnvironment
+from mazes.environment import MazeEnvironment, questions
 from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
-from models.agent import Agent
 from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
 from nav_meta.evaluation import MazeSet, Trajectory
 from nav_meta.files import write_atomically
 from nav_meta.learner import Learner
-from nav_meta.loading import config_from_dict, load_agent
+from nav_meta.loading import Loaded, config_from_dict, load_agent
 from nav_meta.progress import Progress
 from nav_meta.records import Record, read_config, read_metrics
 from nav_meta.tasks import Task
@@ -55,6 +54,7 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
         "phases": np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
         "shaping": learner.shaping,
         "coverage": learner.coverage,
+        "ask_place": learner.ask_place,
         "ask_trail": learner.ask_trail,
         "guided_search": learner.guided_search,
     }
@@ -174,7 +174,8 @@ def train(
     tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
     learner = make_learner(config, device)
     if start:
-        learner.agent.begin_as(start)
+        before, now = (questions(run.learner.ask_place, run.learner.ask_trail) for run in (start.config, config))
+        learner.agent.begin_as(start.agent, [before.index(name) if name in before else None for name in now])
     command = f"python scripts/train_nav.py --resume {folder}" + (" --device cuda" if device == "cuda" else "")
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
@@ -269,9 +270,9 @@ def run(
         return not asked
 
 
-def _load_start(config: RunConfig) -> Agent:
+def _load_start(config: RunConfig) -> Loaded:
     def net(run: RunConfig) -> tuple:
-        read_by_critic = run.learner.ask_trail if run.agent.critic_units else None
+        read_by_critic = (run.learner.ask_place, run.learner.ask_trail) if run.agent.critic_units else None
         return run.agent, run.height, run.width, read_by_critic
 
     start = load_agent(Path(config.start))
@@ -280,7 +281,7 @@ def _load_start(config: RunConfig) -> Agent:
             f"{start.path} holds another net, or one for pictures of another size: give this run its --agent, --height "
             "and --width options."
         )
-    return start.agent
+    return start
 
 
 def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:

@@ -188,3 +188,24 @@ def test_the_first_layer_sees_pixels_of_mean_0_and_variance_1() -> None:
     torch.testing.assert_close(
         first["layer"], torch.relu(encoder.conv1(whole.permute(0, 3, 1, 2))), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("config", [CONTROLS[0], CONTROLS[-1]], ids=["", "reader"])
+def test_agents_begin_with_what_another_was_asked(config: AgentConfig) -> None:
+    """Answers may change places; nothing but a new one keeps the weights it had."""
+    other = make(config)
+    agent = make(config)
+    with torch.no_grad():
+        for parameter in agent.parameters():
+            parameter.add_(1)
+    new = agent.heads.weight.clone()
+    agent.begin_as(other, [1, None, 0, 3, 4, 5])
+    policy_and_value = sum(agent.outputs[:2])
+    for answer, before in enumerate([1, None, 0][: agent.outputs[2]]):
+        row = policy_and_value + answer
+        expected = new[row] if before is None else other.heads.weight[policy_and_value + before]
+        assert torch.equal(agent.heads.weight[row], expected)
+    own, theirs = agent.state_dict(), other.state_dict()
+    assert all(torch.equal(own[name], theirs[name]) for name in own if not name.startswith("heads"))
+    assert torch.equal(own["heads.weight"][:policy_and_value], theirs["heads.weight"][:policy_and_value])
+    assert torch.equal(own["heads.weight"][policy_and_value + 3 :], theirs["heads.weight"][policy_and_value + 3 :])

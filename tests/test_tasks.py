@@ -24,6 +24,7 @@ TASKS = {
         episode_steps=12,
         shaping=0.05,
         coverage=0.1,
+        ask_place=True,
         ask_trail=True,
         guided_search=True,
     ),
@@ -250,6 +251,19 @@ def test_hints_point_at_the_goal() -> None:
     np.testing.assert_allclose(x + ahead * np.cos(heading) + right * np.sin(heading), goal_x, atol=1e-5)
     np.testing.assert_allclose(z - ahead * np.sin(heading) + right * np.cos(heading), goal_z, atol=1e-5)
     np.testing.assert_allclose(distance, np.hypot(ahead, right), rtol=1e-5)
+
+
+def test_hints_tell_where_the_agent_is() -> None:
+    """Two rows of three rooms are 9.5 m by 6.25 m: three rooms of 3 m and two walls of 0.25 m, and so on."""
+    environment = MazeEnvironment(MazeConfig(rows=2, columns=3), 64, visit_cap=20, shaping=0.0, ask_place=True)
+    generator = np.random.default_rng(0)
+    for _ in range(30):
+        environment.step(generator.integers(3, size=64))
+        hints = environment.hints()
+        east, south, cos, sin = hints.target.T[:4]
+        np.testing.assert_allclose(np.stack([east, south], 1) * 5, environment.poses[:, :2] - (4.75, 3.125), atol=1e-5)
+        np.testing.assert_allclose(cos + 1j * sin, np.exp(1j * environment.poses[:, 2]), atol=1e-6)
+        assert hints.known[:, :4].all() and (hints.known[:, 4:] == (environment.visit > 0)[:, None]).all()
 
 
 def test_hints_know_what_the_next_bonus_will_be() -> None:

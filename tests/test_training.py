@@ -364,7 +364,7 @@ def test_miniworld_frames_without_opengl_are_refused(finished: Path, broken_pack
 
 @pytest.mark.parametrize(
     "options",
-    [[], ["--learner.ask-trail", "--learner.coverage", "0.1", "--learner.guided-search"]],
+    [[], ["--learner.ask-place", "--learner.ask-trail", "--learner.coverage", "0.1", "--learner.guided-search"]],
     ids=["", "asked more"],
 )
 def test_a_run_begins_with_the_weights_of_another(
@@ -377,7 +377,7 @@ def test_a_run_begins_with_the_weights_of_another(
     weights = load_agent(finished).agent.state_dict()
     first, last = (load_agent(path).agent.state_dict() for path in checkpoints(folder))
     for name in ("heads.weight", "heads.bias"):  # policy and value; of the answers those that were asked for before
-        assert len(first[name]) == len(weights[name]) + (5 if options else 0)
+        assert len(first[name]) == len(weights[name]) + (9 if options else 0)
         for part in (slice(4), slice(-6, None)):
             assert torch.equal(first[name][part], weights[name][part])
     assert all(torch.equal(first[name], weights[name]) for name in weights if not name.startswith("heads"))

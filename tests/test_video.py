@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mazes import paths, simulator
-from mazes.environment import MazeEnvironment, hint_size
+from mazes.environment import MazeEnvironment, questions
 from mazes.layout import BOX_RADIUS, Layout, MazeConfig, generate
 from mazes.seeds import split_seeds
 from models.agent import Agent
@@ -178,7 +178,7 @@ def run(*command: object, limit: int | None = None, **environment: str) -> subpr
 def untrained(tmp_path_factory) -> Path:
     """Return the checkpoint of an agent that has learnt nothing."""
     config = RunConfig(maze=CONFIG)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, hint_size(False))
+    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions(False, False)))
     path = checkpoint.path_of(tmp_path_factory.mktemp("run") / "checkpoints", 0)
     checkpoint.save(path, {"config": asdict(config), "agent": agent.state_dict(), "step": 0})
     return path
