@@ -47,7 +47,8 @@ class LearnerConfig:
     Chen et al. 2019, "Learning exploration policies for navigation", pay for what is newly seen)."""
     ask_place: bool = False
     """Mazes: is the auxiliary head also asked where in the maze the agent is, and how it is turned, in the maze's own
-    frame (Mirowski et al. 2016 read the place out of their agents; here it is asked for in training)?"""
+    frame? Banino et al. (2018, "Vector-based navigation using grid-like representations") train an LSTM to say both;
+    Mirowski et al. (2016) only read them out of theirs."""
     ask_trail: bool = False
     """Mazes: is the auxiliary head also asked how often the agent has been in this room and in those around since the
     visit began? The loop closure of Mirowski et al. (2016), who ask for one bit: was I here before?"""
