@@ -42,8 +42,7 @@ def load_agent(path: Path | None = None) -> Loaded:
     if not {"config", "agent", "step"} <= contents.keys():
         raise UserError(f"{path} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")
     config = config_from_dict(RunConfig, contents["config"], path)
-    asked = questions(config.learner.ask_place, config.learner.ask_trail)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(asked))
+    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions_of(config)))
     try:
         agent.load_state_dict(contents["agent"])
     except RuntimeError as error:
@@ -53,6 +52,11 @@ def load_agent(path: Path | None = None) -> Loaded:
     agent.to(memory_format=torch.channels_last).eval()
     torch.set_num_threads(1)
     return Loaded(agent, config, precision_of(config.learner), contents["step"], path)
+
+
+def questions_of(config: RunConfig) -> tuple[str, ...]:
+    """Return by name what the auxiliary head of a run's agent is asked."""
+    return questions(config.learner.ask_place, config.learner.ask_trail)
 
 
 def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:

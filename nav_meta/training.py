@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mazes import renderer
-from mazes.environment import MazeEnvironment, questions
+from mazes.environment import MazeEnvironment
 from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
 from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
@@ -27,7 +27,7 @@ from nav_meta.errors import UserError
 from nav_meta.evaluation import MazeSet, Trajectory
 from nav_meta.files import write_atomically
 from nav_meta.learner import Learner
-from nav_meta.loading import Loaded, config_from_dict, load_agent
+from nav_meta.loading import Loaded, config_from_dict, load_agent, questions_of
 from nav_meta.progress import Progress
 from nav_meta.records import Record, read_config, read_metrics
 from nav_meta.tasks import Task
@@ -174,8 +174,9 @@ def train(
     tracker = Tracker(folder, asdict(config), wandb if ranks.lead() else "off")
     learner = make_learner(config, device)
     if start:
-        before, now = (questions(run.learner.ask_place, run.learner.ask_trail) for run in (start.config, config))
-        learner.agent.begin_as(start.agent, [before.index(name) if name in before else None for name in now])
+        before = questions_of(start.config)
+        answers = [before.index(name) if name in before else None for name in questions_of(config)]
+        learner.agent.begin_as(start.agent, answers)
     command = f"python scripts/train_nav.py --resume {folder}" + (" --device cuda" if device == "cuda" else "")
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
@@ -272,7 +273,7 @@ def run(
 
 def _load_start(config: RunConfig) -> Loaded:
     def net(run: RunConfig) -> tuple:
-        read_by_critic = (run.learner.ask_place, run.learner.ask_trail) if run.agent.critic_units else None
+        read_by_critic = questions_of(run) if run.agent.critic_units else None
         return run.agent, run.height, run.width, read_by_critic
 
     start = load_agent(Path(config.start))
