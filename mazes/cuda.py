@@ -4,10 +4,9 @@ The kernels are thin: what moves, collides, draws lots, casts rays and looks up 
 CPU's path, which numba compiles for the device as well. With NUMBA_ENABLE_CUDASIM=1 in the environment before numba is
 imported, they run on numba's simulator instead, and the arrays are NumPy's, not torch's.
 
-A picture is drawn by columns and rows at once. A block of threads takes `_COLUMNS` columns, of one picture or of
-several. Its first threads find the walls and the box that each column sees; then `_ROWS` threads a column, neighbours
-in a warp, draw every `_ROWS`th row each, so that a warp reads texels that lie side by side. Where mazes have looks, a
-block draws one picture, pixel by pixel.
+A picture is drawn by columns. One kernel finds the walls and the box that each column sees, a thread each; the next
+draws, `_ROWS` threads a column, neighbours in a warp, every `_ROWS`th row each, so that a warp reads texels that lie
+side by side. Where mazes have looks, a block draws one picture, pixel by pixel.
 """
 
 from typing import Any, NamedTuple
@@ -42,6 +41,7 @@ from mazes.layout import (
     write_look,
     write_maze,
 )
+from mazes.paths import goal_in_sight
 from mazes.rays import SAMPLE_Y, SAMPLES, WALL_IN_VIEW
 from mazes.seeds import split_seeds
 
@@ -49,13 +49,13 @@ SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 """Do kernels run on numba's simulator, on NumPy arrays."""
 
 _THREADS = 8 if SIMULATED else 128  # of a block; the simulator's are expensive
-_COLUMNS, _ROWS = (8, 2) if SIMULATED else (32, 8)
-_SAMPLES = _COLUMNS * SAMPLES
+_THREADS_OF_SEARCH = 4 if SIMULATED else 64
+_ROWS = 2 if SIMULATED else 8
 _WALL = numba.from_dtype(WALL_IN_VIEW)
 _MOST_ROOMS = 15 * 15
 _MOST_HEADINGS = 24
 _NEVER = 2**31 - 1
-_FEW_REGISTERS = {} if SIMULATED else {"max_registers": 80}  # three blocks to a multiprocessor, not two
+_NOTHING, _LOOK, _BEGIN, _MEASURE = range(4)  # what a search does next: all before a number are part of it
 
 
 class _Rules(NamedTuple):
@@ -134,6 +134,8 @@ class _World(NamedTuple):
     """This and the next two as in `search.Search`."""
     away: Any
     sighted: Any
+    looks: Any
+    """int8 [B]: what `_search` is to do."""
     ended: Any
     ended_visit: Any
     ended_latency: Any
@@ -166,15 +168,27 @@ class _Film(NamedTuple):
     """float64 [samples of a pixel]: rows from the upper edge to the sample's level with the camera."""
 
 
+class _Columns(NamedTuple):
+    """What is known of the C = B * width columns of all pictures before they are drawn."""
+
+    ray: Any
+    """float64 [C, 2]: what a metre of depth is in x and z at a column's middle."""
+    walls: Any
+    """int64 [C, samples, 7]: of each wall in view, from left to right, what `renderer.place_on` says; then its end, its
+    texture and its side, as in `rays.WALL_IN_VIEW`."""
+    edges: Any
+    """int32 [C, 2, samples]: this and the next as in the renderer's `_Work`."""
+    box: Any
+    """int32 [C, 4, samples]."""
+
+
 class _Sight(NamedTuple):
-    """What is known of a column: the arrays of the renderer's `_Work` for its samples alone."""
+    """The arrays of the renderer's `_Work` for a column's samples alone."""
 
     horizon: Any
     near: Any
     edges: Any
     box: Any
-    ray: Any
-    """float64 [2]: what a metre of depth is in x and z at its middle."""
 
 
 class CudaMazeEnvironment:
@@ -273,6 +287,14 @@ class CudaMazeEnvironment:
         self._grid = _Grid(self._upload(paths.strides(config)), self._upload(spacing * np.arange(points)))
         if not config.domain_rand:  # which draws nothing baked
             self._ground = renderer.Ground(*(self._upload(part) for part in renderer.bake_ground(height, width)))
+            columns = batch * width
+            self._column_arrays = _Columns(
+                self._zeros((columns, 2), np.float64),
+                self._zeros((columns, SAMPLES, 7), np.int64),
+                self._zeros((columns, 2, SAMPLES), np.int32),
+                self._zeros((columns, 4, SAMPLES), np.int32),
+            )
+            self._columns = _Columns(*(self._view(array) for array in self._column_arrays))
         # In words, so that a thread reads a texel at once.
         pyramids = textures.in_words(textures.load(variants=config.domain_rand or config.landmarks == "other"))
         self._pyramids = textures.Pyramids(*(self._upload(part) for part in pyramids))
@@ -306,6 +328,7 @@ class CudaMazeEnvironment:
     def step(self, actions: Any) -> None:
         """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
         self._launch(_step, self.batch, self._world, self._rules, self._ways, self._view(actions))
+        self._search()
 
     def time_step(self, out: Any = None) -> TimeStep:
         """Return the present moment; the picture is drawn into `out`, uint8 [B, H, W, 3] without gaps, if given."""
@@ -315,8 +338,8 @@ class CudaMazeEnvironment:
             _draw_exact[self.batch, _THREADS, self._stream()](self._world, self._pyramids, film)
         else:
             columns = self.batch * self.observation_shape[1]
-            threads = _COLUMNS * _ROWS
-            _draw[-(-columns // _COLUMNS), threads, self._stream()](self._world, self._ground, self._pyramids, film)
+            self._launch(_look, columns, self._world, self._pyramids, film, self._columns)
+            self._launch(_draw, columns * _ROWS, self._world, self._ground, self._pyramids, film, self._columns)
         arrays = self._arrays
         told = (arrays.prev_action, arrays.prev_reward, arrays.first, self._discount, arrays.visit)
         return TimeStep(frames, *(_copy(array) for array in told))
@@ -351,12 +374,19 @@ class CudaMazeEnvironment:
             array[:] = self._own(value.view(np.int64) if name == "seeds" else value)
         self._arrays.begun[:] = True
         self._write_mazes()
-        self._launch(_measure, self.batch, self._world, self._rules, self._ways)
+        self._arrays.looks[:] = _MEASURE
+        self._search()
 
     def _renew(self, everywhere: bool) -> None:
         self._launch(_begin, self.batch, self._world, self._rules, everywhere)
         self._write_mazes()
         self._launch(_put, self.batch, self._world, self._rules, self._ways)
+        self._search()
+
+    def _search(self) -> None:
+        """Look around wherever an agent has been put or has moved in a guided search."""
+        if self._rules.guided:
+            _search[self.batch, _THREADS_OF_SEARCH, self._stream()](self._world, self._ways)
 
     def _write_mazes(self) -> None:
         """Write the mazes, and the fields, of the seeds of all episodes that have just begun."""
@@ -424,6 +454,7 @@ _TYPES: dict[str, type] = {
     "poses": np.float64, "starts": np.float64, "visit": np.int32, "visit_step": np.int32,
     "prev_action": np.int64, "prev_reward": np.float32, "first": np.bool_, "bonus": np.float32,
     "steps_to_go": np.float32, "entered": np.uint8, "unseen": np.bool_, "away": np.float32, "sighted": np.bool_,
+    "looks": np.int8,
     "ended": np.bool_, "ended_visit": np.int32, "ended_latency": np.int32, "ended_found": np.bool_, "begun": np.bool_,
 }  # fmt: skip
 
@@ -573,10 +604,77 @@ def _put(world, rules, ways):
 
 
 @cuda.jit
-def _measure(world, rules, ways):
-    b = cuda.grid(1)
-    if b < len(world.visit) and rules.guided:
-        search.measure_one(world.unseen[b], world.away[b], ways, world.open[b])
+def _search(world, ways):
+    """Do what `search.begin_one`, `advance_one` and `measure_one` do to what is known, a block each."""
+    b, thread, threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+    task = world.looks[b]
+    if task != _NOTHING:
+        cuda.syncthreads()  # all have read the task
+        if task == _BEGIN:
+            _forget(world, b, thread, threads)
+            cuda.syncthreads()
+        new = 0 if task == _MEASURE else _look_around(world, ways, b, thread, threads)
+        if cuda.syncthreads_or(new | (task != _LOOK)):
+            unsearched = cuda.syncthreads_or(_find_unsearched(world, b, thread, threads))
+            _start_rooms(world, b, thread, threads, unsearched != 0)
+            cuda.syncthreads()
+            while cuda.syncthreads_or(_lower_rooms(world, ways, b, thread, threads)):
+                pass
+        if thread == 0:
+            world.looks[b] = _NOTHING
+
+
+@njit(cache=True)
+def _forget(world, b, thread, threads):
+    unseen = world.unseen[b]
+    for n in range(thread, unseen.size, threads):
+        i, j, a, c = _place_of(unseen, n)
+        unseen[i, j, a, c] = world.open[b, 2 * i, 2 * j]
+
+
+@njit(cache=True)
+def _look_around(world, ways, b, thread, threads):
+    unseen = world.unseen[b]
+    new = 0
+    for n in range(thread, unseen.size, threads):
+        i, j, a, c = _place_of(unseen, n)
+        new |= search.look_at(unseen, world.open[b], world.poses[b], ways.half_width, i, j, a, c)
+    return new
+
+
+@njit(forceinline=True)
+def _place_of(unseen, n):
+    """Return room and place of the n-th of a maze's places."""
+    room, part = n // (search.PLACES * search.PLACES), n % (search.PLACES * search.PLACES)
+    columns = unseen.shape[1]
+    return room // columns, room % columns, part // search.PLACES, part % search.PLACES
+
+
+@njit(cache=True)
+def _find_unsearched(world, b, thread, threads):
+    unseen = world.unseen[b]
+    found = 0
+    for n in range(thread, unseen.shape[0] * unseen.shape[1], threads):
+        found |= search.is_unsearched(unseen[n // unseen.shape[1], n % unseen.shape[1]])
+    return found
+
+
+@njit(cache=True)
+def _start_rooms(world, b, thread, threads, unsearched):
+    unseen, away = world.unseen[b], world.away[b]
+    for n in range(thread, unseen.shape[0] * unseen.shape[1], threads):
+        i, j = n // unseen.shape[1], n % unseen.shape[1]
+        search.start_room(unseen[i, j], away[i, j], unsearched)
+
+
+@njit(cache=True)
+def _lower_rooms(world, ways, b, thread, threads):
+    """Lower a thread's rooms once; return whether any fell."""
+    away = world.away[b]
+    fell = 0
+    for n in range(thread, away.shape[0] * away.shape[1], threads):
+        fell |= search.lower_room(away, ways, world.open[b], n // away.shape[1], n % away.shape[1])
+    return fell
 
 
 @njit(cache=True)
@@ -599,10 +697,10 @@ def _put_one(world, rules, ways, b):
         world.steps_to_go[b] = paths.steps_to_go(world.fields[b], pose, rules.spacing, rules.turn_step)
         trail.begin_one(world.entered[b], pose)
         world.sighted[b] = False
+        world.looks[b] = _NOTHING
         if rules.guided and world.visit[b] == 0:
-            world.sighted[b] = search.begin_one(
-                world.unseen[b], world.away[b], ways, world.open[b], world.goal[b], pose
-            )
+            world.looks[b] = _BEGIN
+            world.sighted[b] = goal_in_sight(world.open[b], world.goal[b], pose, ways.half_width)
 
 
 @cuda.jit
@@ -645,10 +743,10 @@ def _step_one(world, rules, ways, b, action):
         if world.visit[b] > 0 or world.sighted[b]:  # before, nobody can know where the goal is
             world.bonus[b] = rules.shaping * (world.steps_to_go[b] - steps_to_go)
         elif rules.guided and not found:
-            nearer, world.sighted[b] = search.advance_one(
-                world.unseen[b], world.away[b], ways, world.open[b], world.goal[b], x, z, heading, pose
-            )
+            nearer = search.steps_shortened(world.unseen[b], world.away[b], ways, world.open[b], x, z, heading, pose)
             world.bonus[b] = rules.shaping * np.float32(nearer)
+            world.looks[b] = _LOOK
+            world.sighted[b] = goal_in_sight(world.open[b], world.goal[b], pose, ways.half_width)
         world.steps_to_go[b] = steps_to_go
         if trail.follow_one(world.entered[b], x, z, pose) and world.visit[b] == 0:
             world.bonus[b] += rules.coverage
@@ -704,60 +802,57 @@ def _hint_one(world, rules, ways, hints, b, after):
         )  # fmt: skip
 
 
-@cuda.jit(**_FEW_REGISTERS)
-def _draw(world, ground, pyramids, film):
-    walls = cuda.shared.array(_SAMPLES, _WALL)
-    places = cuda.shared.array((_SAMPLES, 5), np.int64)
-    near = cuda.shared.array(_SAMPLES, np.float64)
-    edges = cuda.shared.array((2, _SAMPLES), np.int32)
-    box = cuda.shared.array((4, _SAMPLES), np.int32)
-    ray = cuda.shared.array((_COLUMNS, 2), np.float64)
-    width = film.frames.shape[2]
-    first = _COLUMNS * cuda.blockIdx.x
-    count = min(_COLUMNS, len(film.frames) * width - first)
-    thread = cuda.threadIdx.x
-    if thread < count:
-        samples = slice(SAMPLES * thread, SAMPLES * (thread + 1))
-        sight = _Sight(film.horizon, near[samples], edges[:, samples], box[:, samples], ray[thread])
-        b, column = (first + thread) // width, (first + thread) % width
-        _look(world, pyramids, film, b, column, walls[samples], places[samples], sight)
-    cuda.syncthreads()
-    k, row = thread // _ROWS, thread % _ROWS
-    if k < count:
-        samples = slice(SAMPLES * k, SAMPLES * (k + 1))
-        sight = _Sight(film.horizon, near[samples], edges[:, samples], box[:, samples], ray[k])
-        b, column = (first + k) // width, (first + k) % width
-        _draw_rows(world, ground, pyramids, film, b, column, row, _ROWS, walls[samples], places[samples], sight)
+@cuda.jit
+def _look(world, pyramids, film, columns):
+    walls = cuda.local.array(SAMPLES, _WALL)
+    near = cuda.local.array(SAMPLES, np.float64)
+    c = cuda.grid(1)
+    if c < len(columns.ray):
+        sight = _Sight(film.horizon, near, columns.edges[c], columns.box[c])
+        _look_one(world, pyramids, film, c, walls, sight, columns.ray[c], columns.walls[c])
 
 
 @njit(error_model="numpy", cache=True)
-def _look(world, pyramids, film, b, column, walls, places, sight):
-    """Find what a column sees; `places` has `renderer.place_on` and the end of each wall."""
+def _look_one(world, pyramids, film, c, walls, sight, ray, told):
+    """Find what a column sees."""
     height, width = film.frames.shape[1:3]
+    b, column = c // width, c % width
     pixel = 2 * renderer.TAN_HALF_FOV / height
     centre = SAMPLES * (width / 2 - column) - 0.5
     x, z = world.poses[b, 0], world.poses[b, 1]
     cos, sin = np.cos(world.poses[b, 2]), np.sin(world.poses[b, 2])
     renderer.find_walls(world.open[b], world.texture[b], x, z, cos, sin, pixel, height, centre, walls, sight)
     lateral = (column + 0.5 - width / 2) * pixel
-    sight.ray[0], sight.ray[1] = cos + lateral * sin, lateral * cos - sin
+    ray[0], ray[1] = cos + lateral * sin, lateral * cos - sin
     n, end = 0, 0
     while end < SAMPLES:
         on_wall = renderer.place_on(renderer.plane_of(walls[n], pyramids), lateral, pixel, height)
-        places[n, 0], places[n, 1], places[n, 2], places[n, 3] = on_wall
-        end = places[n, 4] = walls[n].end
+        told[n, 0], told[n, 1], told[n, 2], told[n, 3] = on_wall
+        end = told[n, 4] = walls[n].end
+        told[n, 5], told[n, 6] = walls[n].texture, walls[n].side
         n += 1
     for m in range(SAMPLES):
         sight.box[0, m] = sight.box[1, m] = sight.box[2, m] = height
     renderer.find_box(world.goal[b], x, z, cos, sin, pixel, height, centre, sight)
 
 
+@cuda.jit
+def _draw(world, ground, pyramids, film, columns):
+    n = cuda.grid(1)
+    c, row = n // _ROWS, n % _ROWS
+    if c < len(columns.ray):
+        _draw_rows(
+            world, ground, pyramids, film, c, row, columns.ray[c], columns.walls[c], columns.edges[c], columns.box[c]
+        )
+
+
 @njit(error_model="numpy", cache=True)
-def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, places, sight):
-    """Draw every step-th pixel of a column: what `renderer.render` does with strips, here texel by texel."""
-    frames, edges, box = film.frames, sight.edges, sight.box
+def _draw_rows(world, ground, pyramids, film, c, first, ray, walls, edges, box):
+    """Draw every `_ROWS`th pixel of a column: what `renderer.render` does with strips, here texel by texel."""
+    frames = film.frames
+    b, column = c // frames.shape[2], c % frames.shape[2]
     height = frames.shape[1]
-    x, z, dx, dz = world.poses[b, 0], world.poses[b, 1], sight.ray[0], sight.ray[1]
+    x, z, dx, dz = world.poses[b, 0], world.poses[b, 1], ray[0], ray[1]
     red, side = np.uint64(255 << renderer.GREY_BITS), np.uint64(0)
     # Most rows see one thing alone. Here walls begin and end in some samples, and in all.
     top, inner_top, inner_bottom, bottom = height, 0, height, 0
@@ -767,10 +862,10 @@ def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, pla
         inner_bottom, bottom = min(inner_bottom, edges[1, m]), max(bottom, edges[1, m])
         if box[0, m] < box[2, m]:
             side, box_top, box_bottom = np.uint64(box[3, m]), min(box_top, box[0, m]), max(box_bottom, box[2, m])
-    one_wall = places[0, 4] >= SAMPLES
+    one_wall = walls[0, 4] >= SAMPLES
     half = np.uint64(0x0001_0001_0001 << renderer.GREY_BITS - 1)
     loaded = -1
-    for row in range(first, height, step):
+    for row in range(first, height, _ROWS):
         line = np.uint64(row)  # an index that need not be checked for its sign
         colour = np.uint64(0)
         all_see_walls = inner_top <= row < inner_bottom
@@ -789,13 +884,13 @@ def _draw_rows(world, ground, pyramids, film, b, column, first, step, walls, pla
         behind = colour
         n, begin = 0, 0
         while top <= row < bottom and begin < SAMPLES:
-            end = places[n, 4]
+            end = walls[n, 4]
             all_see_one = one_wall and all_see_walls
             samples = SAMPLES if all_see_one else renderer.seen_by(edges, 0, begin, end, row)
             if samples > 0:
                 if n != loaded:
-                    level, u_wall, v_wall, dv = places[n, 0], places[n, 1], places[n, 2], places[n, 3]
-                    texture, light = walls[n].texture, renderer.light_on(walls[n].side)
+                    level, u_wall, v_wall, dv = walls[n, 0], walls[n, 1], walls[n, 2], walls[n, 3]
+                    texture, light = walls[n, 5], renderer.light_on(walls[n, 6])
                     columns, weights, rest, length = renderer.columns_at(pyramids.levels, texture, level, u_wall, light)
                     v_wall -= pyramids.levels[texture, level >> 8, 4]  # from its lowest texel's middle on
                     loaded = n

@@ -187,14 +187,19 @@ def begin_one(unseen, away, ways, open_, goal, pose):
 @njit
 def advance_one(unseen, away, ways, open_, goal, x, z, heading, pose):
     """Do `advance` from (x, z, heading) to a pose; return by how many actions, and whether the goal is in sight."""
-    nearer = _steps_to_search(unseen, away, ways, open_, x, z, heading)
-    if nearer < np.inf:
-        nearer -= _steps_to_search(unseen, away, ways, open_, pose[0], pose[1], pose[2])
-    else:
-        nearer = 0.0
+    nearer = steps_shortened(unseen, away, ways, open_, x, z, heading, pose)
     if _look(unseen, open_, pose, ways.half_width):
         measure_one(unseen, away, ways, open_)
     return nearer, goal_in_sight(open_, goal, pose, ways.half_width)
+
+
+@njit
+def steps_shortened(unseen, away, ways, open_, x, z, heading, pose):
+    """Return by how many actions the way to a room not searched is shorter from a pose than from (x, z, heading)."""
+    before = _steps_to_search(unseen, away, ways, open_, x, z, heading)
+    if before == np.inf:
+        return 0.0
+    return before - _steps_to_search(unseen, away, ways, open_, pose[0], pose[1], pose[2])
 
 
 @njit
@@ -216,32 +221,52 @@ def write_progress(unseen, away, ways, open_, goal, pose, step, near, after, nea
 def measure_one(unseen, away, ways, open_):
     """Write how far `away` rooms not searched are: shortest ways, by lowering all values until none falls."""
     rows, columns = unseen.shape[:2]
-    most_unseen = 0
+    unsearched = False
     for i in range(rows):
         for j in range(columns):
-            most_unseen = max(most_unseen, _count(unseen[i, j]))
-    least = _MOST if most_unseen >= _MOST else 1  # corners are gone back for when there is nothing else
+            unsearched |= is_unsearched(unseen[i, j])
     for i in range(rows):
         for j in range(columns):
-            start = 0.0 if _count(unseen[i, j]) >= least else np.inf
-            for q in range(4):
-                away[i, j, q] = start
+            start_room(unseen[i, j], away[i, j], unsearched)
     falling = True
     while falling:
         falling = False
         for i in range(rows):
             for j in range(columns):
-                doors = _doors(open_, i, j)
-                for exit_ in range(4):
-                    if not doors >> exit_ & 1:
-                        continue
-                    di, dj = towards(exit_)
-                    beyond = away[i + di, j + dj, exit_]
-                    for q in range(4):
-                        steps = beyond + ways.through[doors, q, exit_]
-                        if steps < away[i, j, q]:
-                            away[i, j, q] = steps
-                            falling = True
+                falling |= lower_room(away, ways, open_, i, j)
+
+
+@njit
+def is_unsearched(room):
+    """Say whether a room, of which `unseen` is given, has not been searched."""
+    return _count(room) >= _MOST
+
+
+@njit
+def start_room(unseen, away, unsearched):
+    """Write how far away a room is before its neighbours are asked, if some room is `unsearched`, or none is."""
+    least = _MOST if unsearched else 1  # corners are gone back for when there is nothing else
+    start = 0.0 if _count(unseen) >= least else np.inf
+    for q in range(4):
+        away[q] = start
+
+
+@njit
+def lower_room(away, ways, open_, i, j):
+    """Ask a room's neighbours how far away they are; return whether one of its values fell."""
+    fell = False
+    doors = _doors(open_, i, j)
+    for exit_ in range(4):
+        if not doors >> exit_ & 1:
+            continue
+        di, dj = towards(exit_)
+        beyond = away[i + di, j + dj, exit_]
+        for q in range(4):
+            steps = beyond + ways.through[doors, q, exit_]
+            if steps < away[i, j, q]:
+                away[i, j, q] = steps
+                fell = True
+    return fell
 
 
 @njit
@@ -278,11 +303,16 @@ def _look(unseen, open_, pose, half_width):
         for j in range(unseen.shape[1]):
             for a in range(PLACES):
                 for c in range(PLACES):
-                    if unseen[i, j, a, c] and in_sight(
-                        open_, pose, place(2 * j, 2 * c), place(2 * i, 2 * a), half_width
-                    ):
-                        unseen[i, j, a, c] = False
-                        new = True
+                    new |= look_at(unseen, open_, pose, half_width, i, j, a, c)
+    return new
+
+
+@njit
+def look_at(unseen, open_, pose, half_width, i, j, a, c):
+    """Mark place (a, c) of room (i, j) as seen, if it is in sight; return whether it was not before."""
+    new = unseen[i, j, a, c] and in_sight(open_, pose, place(2 * j, 2 * c), place(2 * i, 2 * a), half_width)
+    if new:
+        unseen[i, j, a, c] = False
     return new
 
 

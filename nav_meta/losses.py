@@ -62,7 +62,8 @@ def policy_loss(
     """
     log_probs = torch.log_softmax(logits, -1)
     entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
-    log_prob = log_probs.gather(-1, actions[..., None]).squeeze(-1)
+    taken = actions[..., None] == torch.arange(logits.shape[-1], device=logits.device)
+    log_prob = (log_probs * taken).sum(-1)  # gather and its gradient are slow on a GPU
     log_ratio = log_prob - old_log_probs
     ratio = log_ratio.exp()
     kl = (ratio.detach() - 1 - log_ratio.detach()).mean()

@@ -92,8 +92,16 @@ class _Tape(NamedTuple):
     """float32 [T, B, actions]."""
     action: Any
     """int64 [T, B]."""
+    log_prob: Any
+    """float32 [T, B], as the next two."""
+    reward: Any
+    advantage: Any
     ended: Any
     """bool [T, B]: did a visit end with the action?"""
+
+
+_LOSSES = ("loss", "policy", "value", "hint", "entropy", "kl", "clipped")
+"""What is told of a gradient."""
 
 
 class Worker:
@@ -124,13 +132,14 @@ class Worker:
         self._tape = _make_tape(task, config.rollout, self.device)
         self._seconds_world = 0.0
         self._run = Replayed(self._play, self.device)
+        self._differentiate = Replayed(self._find_gradient, self.device)
 
     def collect(self) -> Collected:
         """Act for a rollout's steps in all environments, and keep it until the next."""
         config = self.config
         self.rollout, tally = rollout, _ = self.act()
-        self.advantages = losses.generalised_advantages(
-            rollout.reward, rollout.value, rollout.discount, config.gamma, config.lambda_
+        self.advantages = self._tape.advantage.copy_(
+            losses.generalised_advantages(rollout.reward, rollout.value, rollout.discount, config.gamma, config.lambda_)
         )
         return Collected(_moments(self.advantages), _moments(self.advantages + rollout.value[:-1]), tally)
 
@@ -151,9 +160,11 @@ class Worker:
             first=tape.first[0],
             state=self._before,
             action=tape.action,
-            log_prob=torch.log_softmax(tape.logits, -1).gather(-1, tape.action[..., None]).squeeze(-1),
+            log_prob=tape.log_prob.copy_(
+                torch.log_softmax(tape.logits, -1).gather(-1, tape.action[..., None]).squeeze(-1)
+            ),
             value=tape.value,
-            reward=tape.prev_reward[1:] + tape.bonus[1:],
+            reward=torch.add(tape.prev_reward[1:], tape.bonus[1:], out=tape.reward),
             discount=tape.discount[1:],
             target=tape.target[:-1],
             known=tape.known[:-1],
@@ -213,8 +224,16 @@ class Worker:
         Returns:
             the loss and its parts.
         """
+        numbers = torch.tensor((entropy, mean, deviation), dtype=torch.float32)
+        found = self._differentiate(torch.from_numpy(chosen), numbers)
+        if self.shared:
+            torch._foreach_copy_(self.shared, [parameter.grad for parameter in self.agent.parameters()])
+        return dict(zip(_LOSSES, found.tolist(), strict=True))  # which waits for a GPU once
+
+    def _find_gradient(self, rows: Tensor, numbers: Tensor) -> Tensor:
+        """Do `gradient`; return float32 [losses]."""
         config, rollout, agent = self.config, self.rollout, self.agent
-        rows = torch.from_numpy(chosen).to(self.device)
+        entropy, mean, deviation = numbers
         answers = rollout.target[:, rows]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll(
@@ -242,18 +261,7 @@ class Worker:
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
         agent.zero_grad()
         loss.backward()
-        if self.shared:
-            torch._foreach_copy_(self.shared, [parameter.grad for parameter in agent.parameters()])
-        parts = {
-            "loss": loss,
-            "policy": policy.loss,
-            "value": value,
-            "hint": hint,
-            "entropy": policy.entropy,
-            "kl": policy.kl,
-            "clipped": policy.clipped,
-        }
-        return dict(zip(parts, torch.stack(list(parts.values())).tolist(), strict=True))  # which waits for a GPU once
+        return torch.stack((loss, policy.loss, value, hint, policy.entropy, policy.kl, policy.clipped)).detach()
 
     def state(self) -> dict:
         """Return all that `restore` needs."""
@@ -291,6 +299,9 @@ def _make_tape(task: Task, steps: int, device: torch.device) -> _Tape:
         noise=empty(steps, torch.float32, task.actions),
         logits=empty(steps, torch.float32, task.actions),
         action=empty(steps, torch.int64),
+        log_prob=empty(steps, torch.float32),
+        reward=empty(steps, torch.float32),
+        advantage=empty(steps, torch.float32),
         ended=empty(steps, torch.bool),
     )
 

@@ -15,7 +15,7 @@ from numba.cuda import dispatcher
 import mazes.cuda
 from mazes.layout import MazeConfig
 
-KERNELS = ("_begin", "_write", "_write_fields", "_put", "_measure", "_step", "_hint", "_draw", "_draw_exact")
+KERNELS = ("_begin", "_write", "_write_fields", "_put", "_search", "_step", "_hint", "_look", "_draw", "_draw_exact")
 HOPPER = (9, 0)
 LEARNER = {"shaping": 0.1, "coverage": 0.1, "ask_place": True, "ask_trail": True, "guided_search": True}
 

@@ -239,7 +239,8 @@ def test_a_learner_learns():
     learner = Learner(config, agent, make_task, 1, 1000, 0)
     before = learner.state()["agent"]["heads.weight"].clone()
     metrics = learner.update()
-    assert np.isfinite(list(metrics.values())).all() and learner.step == 16
+    # What the world takes is not known on a GPU, where a graph holds the agent too.
+    assert np.isfinite([value for name, value in metrics.items() if "time/" not in name]).all() and learner.step == 16
     after = learner.state()
     assert not torch.equal(after["agent"]["heads.weight"], before)
     assert {part.device.type for part in after["optimizer"]["state"][0].values()} == {"cpu"}
@@ -285,7 +286,7 @@ def test_kernels_compile_for_a_gpu():
     command = [sys.executable, str(ROOT / "tests" / "ptx.py")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert len(result.stdout.splitlines()) == 9
+    assert len(result.stdout.splitlines()) == 10
 
 
 @pytest.mark.cuda
