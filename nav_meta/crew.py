@@ -78,4 +78,5 @@ class Crew:
         for gradients in self._gradients:
             torch._foreach_add_(mean, gradients)
         ranks.add(mean)
-        torch._foreach_div_(mean, ranks.count() * (1 + len(self._gradients)))
+        if (count := ranks.count() * (1 + len(self._gradients))) > 1:
+            torch._foreach_div_(mean, count)

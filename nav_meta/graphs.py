@@ -38,7 +38,7 @@ class Replayed:
             self._arguments = [argument.to(self._device, copy=True) for argument in arguments]
             return self._queue_aside()
         for kept, argument in zip(self._arguments, arguments, strict=True):
-            kept.copy_(argument)
+            kept.copy_(argument, non_blocking=True)  # from memory that CUDA copies before it returns
         if self._graph is None:
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):  # which runs nothing

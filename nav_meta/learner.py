@@ -15,12 +15,13 @@ from nav_meta.checkpoint import pack_array, unpack_array
 from nav_meta.config import LearnerConfig
 from nav_meta.crew import Crew
 from nav_meta.errors import UserError
+from nav_meta.graphs import Replayed
 from nav_meta.tasks import Task
-from nav_meta.worker import Collected, Moments, Worker, precision_of
+from nav_meta.worker import LOSSES, Collected, Moments, Worker, precision_of
 
 
 class Diverged(UserError):
-    """Loss or gradient is not finite; the weights are those before the step."""
+    """Loss or gradient is not finite, and so are the weights by now; the last checkpoint is from before."""
 
 
 class Learner:
@@ -72,12 +73,15 @@ class Learner:
             ],
         )
         self._order = torch.Generator().manual_seed(seed)
+        device = torch.device(task.device)
+        # Where steps are replayed from a graph, the rate must be read from the device's memory.
+        self._rate = torch.tensor(config.learning_rate, device=device)
+        options = {"lr": self._rate, "eps": 1e-5, "capturable": device.type == "cuda"}
         if config.optimizer == "adam":
-            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-                self.agent.parameters(), lr=config.learning_rate, eps=1e-5, fused=True
-            )
+            self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.agent.parameters(), fused=True, **options)
         else:
-            self.optimizer = torch.optim.RMSprop(self.agent.parameters(), lr=config.learning_rate, alpha=0.99, eps=1e-5)
+            self.optimizer = torch.optim.RMSprop(self.agent.parameters(), alpha=0.99, **options)
+        self._move = Replayed(self._move_weights, device)
 
     def update(self) -> dict[str, float]:
         """Collect one rollout and learn from it; return metrics.
@@ -96,10 +100,9 @@ class Learner:
         done = self.step / self.total_steps
         learning_rate = config.learning_rate + done * (config.final_learning_rate - config.learning_rate)
         entropy = config.entropy + done * (config.final_entropy - config.entropy)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        rows: list[list[dict[str, float]]] = []
-        norms = []
+        self._rate.fill_(learning_rate)
+        found: list[Tensor] = []
+        norms: list[Tensor] = []
         for _ in range(config.passes):
             orders = [
                 torch.randperm(self.batch, generator=self._order).numpy().reshape(config.minibatches, -1)
@@ -111,15 +114,23 @@ class Learner:
                     [order[part] for order in orders],
                     *([shared] * self.workers for shared in (entropy, mean, deviation)),
                 )
-                rows.append(own)
-                norms.append(self._make_step(float(np.mean([row["loss"] for row in own]))))
+                self._crew.average_gradients()
+                found.append(torch.stack(own))
+                norms.append(self._move().clone())
+        # Nothing before this waits for a GPU, which is given one step after another.
+        losses, norm = torch.stack(found).flatten(0, 1).tolist(), torch.stack(norms).mean().item()
+        means = np.mean([row for rows in ranks.gather([losses]) for row in rows], axis=0).tolist()
+        metrics = {f"loss/{name}": mean for name, mean in zip(LOSSES, means, strict=True)}
+        if not np.isfinite([*means, norm]).all():
+            raise Diverged(
+                f"training diverged at step {self.step:,} (loss {means[0]}, gradient norm {norm}): continue from the "
+                "last checkpoint with a lower learning rate."
+            )
         environments = self.batch * self.workers
         self.step += config.rollout * environments
 
         tallies = [own.tally for own in collected]
-        parts = [part for own in ranks.gather(list(zip(*rows, strict=True))) for part in own]
-        metrics = {f"loss/{key}": float(np.mean([part[key] for part in parts])) for key in parts[0]}
-        metrics["loss/gradient_norm"] = float(np.mean(norms))
+        metrics["loss/gradient_norm"] = norm
         metrics["loss/explained_variance"] = 1 - advantage.variance / max(discounted.variance, 1e-8)
         metrics["loss/learning_rate"] = learning_rate
         metrics["return"] = float(np.mean([tally.reward for tally in tallies])) * config.episode
@@ -135,14 +146,11 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Return everything that an exact continuation needs, as tensors on the CPU, numbers, lists and dicts."""
-        optimizer = self.optimizer.state_dict()
+        optimizer = self.optimizer.state_dict()["state"]
         return {
             "step": self.step,
             "agent": _each(Tensor.cpu, self.agent.state_dict()),
-            "optimizer": {
-                **optimizer,
-                "state": {number: _each(Tensor.cpu, own) for number, own in optimizer["state"].items()},
-            },
+            "optimizer": {"state": {number: _each(Tensor.cpu, own) for number, own in optimizer.items()}},
             "order": self._order.get_state(),
             "workers": [{**own, "task": _each(pack_array, own["task"])} for own in self._crew.call("state")],
         }
@@ -157,20 +165,17 @@ class Learner:
         """
         self.step = state["step"]
         self.agent.load_state_dict(state["agent"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]["state"]})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate  # of which it has made a copy
+        self._move = Replayed(self._move_weights, self._rate.device)  # the optimizer's memory is another now
         self._order.set_state(state["order"])
         workers = _deal(state["workers"], self.workers, self.batch)
         self._crew.call("restore", [{**own, "task": _each(unpack_array, own["task"])} for own in workers])
 
-    def _make_step(self, loss: float) -> float:
-        """Average the workers' gradients, clip, and move the weights; return the norm before clipping."""
-        self._crew.average_gradients()
-        norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm, foreach=True).item()
-        if not (np.isfinite(loss) and np.isfinite(norm)):
-            raise Diverged(
-                f"training diverged at step {self.step:,} (loss {loss}, gradient norm {norm}): continue from the last "
-                "checkpoint with a lower learning rate; nothing was changed by this step."
-            )
+    def _move_weights(self) -> Tensor:
+        """Clip the gradient and make a step; return its norm before, float32 []."""
+        norm = nn.utils.clip_grad_norm_(self.agent.parameters(), self.config.max_gradient_norm, foreach=True)
         self.optimizer.step()
         return norm
 

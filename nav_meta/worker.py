@@ -100,7 +100,7 @@ class _Tape(NamedTuple):
     """bool [T, B]: did a visit end with the action?"""
 
 
-_LOSSES = ("loss", "policy", "value", "hint", "entropy", "kl", "clipped")
+LOSSES = ("loss", "policy", "value", "hint", "entropy", "kl", "clipped")
 """What is told of a gradient."""
 
 
@@ -212,7 +212,7 @@ class Worker:
                 told.ended[t] = task.ended.ended
         _copy(self.memory, memory)
 
-    def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> dict[str, float]:
+    def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> Tensor:
         """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.
 
         Args:
@@ -222,16 +222,16 @@ class Worker:
             deviation: their standard deviation.
 
         Returns:
-            the loss and its parts.
+            float32 [`LOSSES`].
         """
         numbers = torch.tensor((entropy, mean, deviation), dtype=torch.float32)
         found = self._differentiate(torch.from_numpy(chosen), numbers)
         if self.shared:
             torch._foreach_copy_(self.shared, [parameter.grad for parameter in self.agent.parameters()])
-        return dict(zip(_LOSSES, found.tolist(), strict=True))  # which waits for a GPU once
+        return found.clone()
 
     def _find_gradient(self, rows: Tensor, numbers: Tensor) -> Tensor:
-        """Do `gradient`; return float32 [losses]."""
+        """Do `gradient`."""
         config, rollout, agent = self.config, self.rollout, self.agent
         entropy, mean, deviation = numbers
         answers = rollout.target[:, rows]
