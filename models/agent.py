@@ -147,9 +147,8 @@ def _convolve_bytes(pictures: Tensor, weight: Tensor, bias: Tensor, stride: int,
     size = weight.shape[-1]
     patches = pictures.unfold(1, size, stride).unfold(2, size, stride).permute(0, 1, 2, 4, 5, 3)
     taps = size * size * 3
-    rows = pictures.new_zeros(
-        (*patches.shape[:3], -(-taps // 8) * 8), dtype=dtype
-    )  # of lengths that GPUs multiply well
+    # Rows of a length that GPUs multiply well.
+    rows = pictures.new_zeros((*patches.shape[:3], -(-taps // 8) * 8), dtype=dtype)
     rows[..., :taps].unflatten(-1, patches.shape[3:]).copy_(patches)
     flat = functional.pad(weight.permute(0, 2, 3, 1).flatten(1), (0, rows.shape[-1] - taps))
     return functional.linear(rows, flat, bias).permute(0, 3, 1, 2)

@@ -6,7 +6,7 @@ import torch
 
 from mazes.environment import MazeEnvironment
 from mazes.layout import MazeConfig
-from models.agent import PIXEL_DEVIATION, PIXEL_MEAN, Agent, AgentConfig, Encoder
+from models.agent import PIXEL_DEVIATION, PIXEL_MEAN, Agent, AgentConfig, Encoder, _convolve_bytes
 
 T, B, ACTIONS, HINT = 7, 3, 4, 6
 SHAPE = (30, 40, 3)
@@ -188,6 +188,20 @@ def test_the_first_layer_sees_pixels_of_mean_0_and_variance_1() -> None:
     torch.testing.assert_close(
         first["layer"], torch.relu(encoder.conv1(whole.permute(0, 3, 1, 2))), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(("height", "width", "size", "stride"), [(30, 40, 5, 3), (60, 80, 8, 4), (37, 41, 5, 3)])
+def test_the_product_that_gpus_make_is_the_convolution(height: int, width: int, size: int, stride: int) -> None:
+    pictures = torch.randint(0, 256, (3, height, width, 3), dtype=torch.uint8)
+    weight, bias = torch.randn(16, 3, size, size, requires_grad=True), torch.randn(16, requires_grad=True)
+    expected = torch.nn.functional.conv2d(pictures.permute(0, 3, 1, 2).float(), weight, bias, stride)
+    result = _convolve_bytes(pictures, weight, bias, stride, torch.float32)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=0.05)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    weights = torch.randn_like(expected)
+    ours, theirs = (torch.autograd.grad((out * weights).sum(), (weight, bias)) for out in (result, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=0.5)
 
 
 @pytest.mark.parametrize("config", [CONTROLS[0], CONTROLS[-1]], ids=["", "reader"])
