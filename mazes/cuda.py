@@ -55,7 +55,8 @@ _WALL = numba.from_dtype(WALL_IN_VIEW)
 _MOST_ROOMS = 15 * 15
 _MOST_HEADINGS = 24
 _NEVER = 2**31 - 1
-_NOTHING, _LOOK, _BEGIN, _MEASURE = range(4)  # what a search does next: all before a number are part of it
+# A search's next task: to look around, to forget all and look around, or only to measure anew.
+_NOTHING, _LOOK, _BEGIN, _MEASURE = range(4)
 
 
 class _Rules(NamedTuple):
@@ -626,6 +627,7 @@ def _search(world, ways):
 
 @njit(cache=True)
 def _forget(world, b, thread, threads):
+    """Make all places of rooms unseen."""
     unseen = world.unseen[b]
     for n in range(thread, unseen.size, threads):
         i, j, a, c = _place_of(unseen, n)
@@ -634,6 +636,7 @@ def _forget(world, b, thread, threads):
 
 @njit(cache=True)
 def _look_around(world, ways, b, thread, threads):
+    """Mark a thread's places in sight as seen; return whether any was not."""
     unseen = world.unseen[b]
     new = 0
     for n in range(thread, unseen.size, threads):
@@ -652,6 +655,7 @@ def _place_of(unseen, n):
 
 @njit(cache=True)
 def _find_unsearched(world, b, thread, threads):
+    """Return whether any of a thread's rooms has not been searched."""
     unseen = world.unseen[b]
     found = 0
     for n in range(thread, unseen.shape[0] * unseen.shape[1], threads):
@@ -661,6 +665,7 @@ def _find_unsearched(world, b, thread, threads):
 
 @njit(cache=True)
 def _start_rooms(world, b, thread, threads, unsearched):
+    """Write how far away a thread's rooms are before neighbours are asked."""
     unseen, away = world.unseen[b], world.away[b]
     for n in range(thread, unseen.shape[0] * unseen.shape[1], threads):
         i, j = n // unseen.shape[1], n % unseen.shape[1]
@@ -814,7 +819,7 @@ def _look(world, pyramids, film, columns):
 
 @njit(error_model="numpy", cache=True)
 def _look_one(world, pyramids, film, c, walls, sight, ray, told):
-    """Find what a column sees."""
+    """Find what a column sees, and write its `_Columns`; `told` is its walls there."""
     height, width = film.frames.shape[1:3]
     b, column = c // width, c % width
     pixel = 2 * renderer.TAN_HALF_FOV / height

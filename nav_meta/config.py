@@ -166,7 +166,7 @@ def _gpu(side: int, steps: int, **learner: Any) -> RunConfig:
     """Return a run for one GPU, in random mazes of side x side rooms.
 
     A step of the optimizer takes a GPU hardly longer for 128 sequences than for 16, since LSTMs wait for the step
-    before. So presets have eight to thirty-two times the default's batch, at about its rate.
+    before. So presets have eight to sixteen times the default's batch, at about its rate.
     """
     return RunConfig(
         maze=MazeConfig(rows=side, columns=side),
