@@ -44,6 +44,12 @@ class PolicyLoss(NamedTuple):
     clipped: Tensor
 
 
+def of_actions(log_probs: Tensor, actions: Tensor) -> Tensor:
+    """Return the log-probabilities, float32 [T, B] of [T, B, A], of actions int64 [T, B]."""
+    chosen = actions[..., None] == torch.arange(log_probs.shape[-1], device=actions.device)
+    return (log_probs * chosen).sum(-1)  # gather and its gradient are slow on a GPU
+
+
 def policy_loss(
     logits: Tensor, actions: Tensor, old_log_probs: Tensor, advantages: Tensor, clip: float | None
 ) -> PolicyLoss:
@@ -62,8 +68,7 @@ def policy_loss(
     """
     log_probs = torch.log_softmax(logits, -1)
     entropy = -(log_probs.exp() * log_probs).sum(-1).mean()
-    taken = actions[..., None] == torch.arange(logits.shape[-1], device=logits.device)
-    log_prob = (log_probs * taken).sum(-1)  # gather and its gradient are slow on a GPU
+    log_prob = of_actions(log_probs, actions)
     log_ratio = log_prob - old_log_probs
     ratio = log_ratio.exp()
     kl = (ratio.detach() - 1 - log_ratio.detach()).mean()

@@ -160,9 +160,7 @@ class Worker:
             first=tape.first[0],
             state=self._before,
             action=tape.action,
-            log_prob=tape.log_prob.copy_(
-                torch.log_softmax(tape.logits, -1).gather(-1, tape.action[..., None]).squeeze(-1)
-            ),
+            log_prob=tape.log_prob.copy_(losses.of_actions(torch.log_softmax(tape.logits, -1), tape.action)),
             value=tape.value,
             reward=torch.add(tape.prev_reward[1:], tape.bonus[1:], out=tape.reward),
             discount=tape.discount[1:],

@@ -20,10 +20,10 @@ def test_presets_are_what_their_names_say():
     assert PRESETS["quick"].steps < PRESETS["imaze"].steps < PRESETS["default"].steps
 
 
-@pytest.mark.parametrize("side", [3, 5, 7])
-def test_presets_for_a_gpu(side):
+@pytest.mark.parametrize(("side", "environments"), [(3, 2048), (5, 4096), (7, 4096)])
+def test_presets_for_a_gpu(side, environments):
     gpu, cpu = PRESETS[f"gpu-{side}x{side}"], PRESETS["default"]
-    assert gpu.maze == MazeConfig("random", side, side) and gpu.learner.environments >= 2048
+    assert gpu.maze == MazeConfig("random", side, side) and gpu.learner.environments == environments
     batches = [run.learner.environments * run.learner.rollout // run.learner.minibatches for run in (gpu, cpu)]
     assert 8 <= batches[0] / batches[1] <= 16 and gpu.workers == 1
 

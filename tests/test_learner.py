@@ -161,8 +161,12 @@ class Unpayable(Recall):
         return moment._replace(prev_reward=moment.prev_reward * np.nan) if self.moments > 9 else moment
 
 
-def test_stops_before_a_step_that_is_not_finite() -> None:
+def test_stops_at_a_step_that_is_not_finite_and_goes_back() -> None:
     learner = make(task=Unpayable)
     learner.update()
+    before, state, step = weights(learner), copy.deepcopy(learner.state()), learner.step
     with pytest.raises(Diverged, match="diverged at step"):
         learner.update()
+    assert learner.step == step
+    learner.restore(state)
+    assert all(torch.equal(one, two) for one, two in zip(before, weights(learner), strict=True))
