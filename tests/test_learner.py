@@ -1,4 +1,4 @@
-"""The learner: it learns, it is exact, it counts, and it stops before a step that is not finite."""
+"""The learner: it learns, it is exact, it counts, and it stops at a step that is not finite."""
 
 import copy
 import multiprocessing
