@@ -266,13 +266,14 @@ class MazeEnvironment:
             known[:, 3:] |= search.progress(
                 self.config, self._search, self._ways, self.layouts, self.poses, steps, ~self._goal_known, target[:, 3:]
             )[:, None]
+        asked = [(target, known)]
         if self._ask_trail:
-            times, told = trail.answers(self._entered, self.layouts.open, self.poses)
-            target, known = np.concatenate([times, target], axis=1), np.concatenate([told, known], axis=1)
+            asked.insert(0, trail.answers(self._entered, self.layouts.open, self.poses))
         if self._ask_place:
             place = (self.poses[:, :2] - middle(self.config)) / HINT_SCALE
-            target = np.concatenate([place, cos[:, None], sin[:, None], target], axis=1, dtype=np.float32)
-            known = np.concatenate([np.ones((self.batch, len(PLACE)), np.bool_), known], axis=1)
+            place = np.concatenate([place, cos[:, None], sin[:, None]], axis=1, dtype=np.float32)
+            asked.insert(0, (place, np.ones(place.shape, np.bool_)))
+        target, known = (np.concatenate(parts, axis=1) for parts in zip(*asked, strict=True))
         return Hints(self._bonus.copy(), target, known)
 
     def state(self) -> dict[str, np.ndarray]:
