@@ -308,9 +308,32 @@ def explorer_steps(
         cap: largest number of actions; a longer search counts as `cap`.
         width_over_height: shape of the agent's picture.
     """
-    steps = np.empty(len(poses), np.int32)
+    return recogniser_steps(config, layouts, poses[:, None], cap, width_over_height)[:, 0]
+
+
+def recogniser_steps(
+    config: MazeConfig, layouts: Layout, starts: np.ndarray, cap: int, width_over_height: float = 4 / 3
+) -> np.ndarray:
+    """Return how many actions visits take to who remembers all, but is not told where it is put, int32 [B, V].
+
+    The recogniser is the explorer, whose memory lasts from one visit to the next. On later visits it has to find out
+    where it is: it searches as on the first until it sees the goal or is in a room, or a gap between two, in which it
+    was on an earlier visit. That is recognised at once, whatever it looks like, and from then on it goes to the goal by
+    the fewest actions, if what it has never seen is open.
+
+    So this is what a perfect memory of where one has been is worth. It is no upper limit: who knows how mazes are made
+    can tell from outer walls and light where in the maze a room is in which it never was.
+
+    Args:
+        config: as of `explorer_steps`.
+        layouts: B mazes.
+        starts: float64 [B, V, 3], where V visits to each begin.
+        cap: largest number of actions of a visit.
+        width_over_height: shape of the agent's picture.
+    """
+    steps = np.empty(starts.shape[:2], np.int32)
     half_width = TAN_HALF_FOV * width_over_height
-    _explorer_steps(layouts.open, layouts.goal, poses, _motion(config), _grid(config, 1), half_width, cap, steps)
+    _recogniser_steps(layouts.open, layouts.goal, starts, _motion(config), _grid(config, 1), half_width, cap, steps)
     return steps
 
 
@@ -485,45 +508,81 @@ class _Memory(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def _explorer_steps(open_, goal, poses, motion, grid, half_width, cap, steps):
-    search = _new_search(grid, motion.headings)
-    actions = np.empty(cap, np.int64)
-    for b in range(len(poses)):
-        steps[b] = _explore(search, open_[b], goal[b], poses[b], motion, half_width, actions)[0]
-
-
-@njit(nogil=True, cache=True)
 def _explorer_actions(open_, goal, pose, motion, grid, half_width, cap):
     search = _new_search(grid, motion.headings)
     actions = np.empty(cap, np.int64)
-    steps, searched = _explore(search, open_, goal, pose, motion, half_width, actions)
+    world, memory, been = _begin(open_)
+    steps, searched = _visit(search, world, goal, pose, motion, half_width, memory, been, memory, actions)
     return actions[:steps], searched
 
 
 @njit(nogil=True, cache=True)
-def _explore(search, open_, goal, pose, motion, half_width, actions):
-    """Write the explorer's actions; return how many there are and how many it made before the goal was in sight."""
+def _recogniser_steps(open_, goal, starts, motion, grid, half_width, cap, steps):
+    search = _new_search(grid, motion.headings)
+    actions = np.empty(cap, np.int64)
+    for b in range(len(starts)):
+        world, memory, been = _begin(open_[b])
+        for visit in range(starts.shape[1]):
+            new = _nothing_seen(world)
+            pose = starts[b, visit]
+            steps[b, visit] = _visit(search, world, goal[b], pose, motion, half_width, new, been, memory, actions)[0]
+
+
+@njit(nogil=True, cache=True)
+def _begin(open_):
+    """Return the maze with a border, a memory in which nothing of it has been seen, and rooms where nobody was."""
     world = np.zeros((open_.shape[0] + 4, open_.shape[1] + 4), np.bool_)
     world[2:-2, 2:-2] = open_
-    border = np.array([PITCH, PITCH, 0.0])
-    pose, goal = pose + border, goal + border
+    return world, _nothing_seen(world), np.zeros_like(world)
+
+
+@njit(nogil=True, cache=True)
+def _nothing_seen(world):
     unseen = np.ones((*world.shape, _PLACES, _PLACES), np.bool_)
     memory = _Memory(np.ones_like(world), unseen, np.array([len(world), 0, world.shape[1], 0]))
     memory.open[1::2, 1::2] = False  # there is always a pillar where four rooms meet
     memory.unseen[1::2, 1::2] = False
+    return memory
+
+
+@njit(nogil=True, cache=True)
+def _visit(search, world, goal, pose, motion, half_width, memory, been, earlier, actions):
+    """Write the actions of one visit; return how many there are, and how many came before the goal was in sight.
+
+    It is a search, as the explorer's, that fills `memory`, until it is where it has `been` on an earlier visit: then
+    it knows how what it has seen since lies in what it had seen `earlier`, and where the goal is. In the end all of it
+    is part of `earlier` and `been`.
+    """
+    border = np.array([PITCH, PITCH, 0.0])
+    pose, goal = pose + border, goal + border
+    entered = np.zeros_like(been)
     plan = actions[:0]
     done = 0
+    lost, seen = True, False
+    steps = searched = len(actions)
     for step in range(len(actions)):
         if np.hypot(pose[0] - goal[0], pose[1] - goal[1]) < motion.near:
-            return step, step
-        if goal_in_sight(world, goal, pose, half_width):
-            way = _actions(search, _shortest(search, world, pose, motion, goal), motion.headings)[: len(actions) - step]
-            actions[step : step + len(way)] = way
-            return step + len(way), step
-        if _look(memory, world, pose, motion.near, half_width) or done == len(plan):
-            state = _search(search, memory.open, pose, motion, goal, memory.unseen, _MOST)
-            if state < 0:
-                state = _search(search, memory.open, pose, motion, goal, memory.unseen, 1)
+            steps, searched = step, min(step, searched)
+            break
+        i, j = cell_of(pose[1]), cell_of(pose[0])
+        entered[i, j] = True
+        if lost and been[i, j] and not seen:
+            lost = False
+            _add(earlier, memory)
+            memory = earlier
+            done = len(plan)
+        new = _look(memory, world, pose, motion.near, half_width)
+        if not seen and goal_in_sight(world, goal, pose, half_width):
+            seen, searched = True, step
+            plan = _actions(search, _shortest(search, world, pose, motion, goal), motion.headings)
+            done = 0
+        elif not seen and (new or done == len(plan)):
+            if lost:
+                state = _search(search, memory.open, pose, motion, goal, memory.unseen, _MOST)
+                if state < 0:
+                    state = _search(search, memory.open, pose, motion, goal, memory.unseen, 1)
+            else:
+                state = _shortest(search, memory.open, pose, motion, goal)
             plan = _actions(search, state, motion.headings)
             done = 0
             if state < 0:
@@ -531,7 +590,19 @@ def _explore(search, open_, goal, pose, motion, half_width, actions):
         actions[step] = plan[done]
         done += 1
         move(world, goal, pose, actions[step], motion.forward_step, motion.turn_step, motion.near)
-    return len(actions), len(actions)
+    _add(earlier, memory)
+    been |= entered
+    return steps, searched
+
+
+@njit(nogil=True, cache=True)
+def _add(memory, other):
+    """Add to a memory what another one has seen of the same maze."""
+    memory.open[:] &= other.open
+    memory.unseen[:] &= other.unseen
+    for side in range(0, 4, 2):
+        memory.extent[side] = min(memory.extent[side], other.extent[side])
+        memory.extent[side + 1] = max(memory.extent[side + 1], other.extent[side + 1])
 
 
 @njit(nogil=True, cache=True)

@@ -350,9 +350,28 @@ def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, goal_mo
     first = generate_batch(config, seeds)
     later = first._replace(goal=moved_goals(config, seeds)) if goal_moves else first
     layouts = [first] + [later] * (visits - 1)
-    starts = [simulator.spawn(config, layouts[visit], seeds, np.full(len(seeds), visit)) for visit in range(visits)]
+    starts = _starts(config, layouts, seeds)
     oracle = [paths.oracle_steps(config, *visit) for visit in zip(layouts, starts, strict=True)]
     return References(np.stack(oracle, axis=1), paths.explorer_steps(config, first, starts[0], config.visit_cap))
+
+
+def run_recogniser(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, threads: int = 1) -> Visits:
+    """Let `paths.recogniser_steps` play from where `run_visits` plays: it remembers all, and has to find itself."""
+    layouts = generate_batch(config, mazes.seeds)
+    starts = np.stack(_starts(config, [layouts] * visits, mazes.seeds), axis=1)
+
+    def play(rows: np.ndarray) -> np.ndarray:
+        some = Layout(*(field[rows] for field in layouts))
+        return paths.recogniser_steps(config, some, starts[rows], config.visit_cap)
+
+    with ThreadPoolExecutor(threads) as pool:
+        steps = np.concatenate(list(pool.map(play, np.array_split(np.arange(mazes.count), threads))))
+    return Visits(steps, steps < config.visit_cap)
+
+
+def _starts(config: MazeConfig, layouts: list[Layout], seeds: np.ndarray) -> list[np.ndarray]:
+    """Return where each visit begins, float64 [N, 3] each, given the mazes as they are then."""
+    return [simulator.spawn(config, mazes, seeds, np.full(len(seeds), visit)) for visit, mazes in enumerate(layouts)]
 
 
 def resamples(count: int) -> np.ndarray:

@@ -76,6 +76,8 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
             style = {"color": FAINT, "marker": "x", "linewidth": 1.5}
         elif number == 0:
             style = {"color": COLOURS[0], "marker": _MARKERS[0], "linewidth": 2.6}
+        elif name == "recogniser":
+            style = {"color": REFERENCE, "marker": "", "linestyle": ":", "linewidth": 2}
         else:
             colour, marker = next(controls)
             style = {"color": colour, "marker": marker, "linewidth": 1.8}

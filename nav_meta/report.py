@@ -1,4 +1,4 @@
-"""The result table: agents beside a random walk, an explorer without prior knowledge, and the shortest path.
+"""The result table: agents beside a random walk, rivals that search and remember perfectly, and the shortest path.
 
 All of them in the same mazes from the same starts; but a start keeps its distance from a goal that was moved.
 """
@@ -115,8 +115,9 @@ def compare(
     seed: int = 0,
     threads: int = 1,
     renderer: Literal["fast", "miniworld"] = "fast",
+    recogniser: bool = False,
 ) -> Rows:
-    """Play the same visits with each agent, and with a random walk.
+    """Play the same visits with each agent, with a random walk and, if asked for, with the recogniser.
 
     Raises:
         UserError: when MiniWorld is to draw and there is no OpenGL.
@@ -142,8 +143,12 @@ def compare(
         # Ways do not depend on landmarks: those of the usual ones are remembered.
         possible = evaluation.references(replace(world, landmarks=config.landmarks), mazes, visits, player.goal_moves)
         rows[name] = evaluation.metrics(played, possible)
-    walked = evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed)
-    rows["random walk"] = evaluation.metrics(walked, evaluation.references(config, mazes, visits))
+    possible = evaluation.references(config, mazes, visits)
+    if recogniser:
+        rows["recogniser"] = evaluation.metrics(evaluation.run_recogniser(config, mazes, visits, threads), possible)
+    rows["random walk"] = evaluation.metrics(
+        evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed), possible
+    )
     return rows
 
 

@@ -39,6 +39,9 @@ class Options(AgentInMaze):
     """Add the first agent in mazes other than it was trained in: smaller and larger, with other wall textures, in steps
     of 0.15 m and 15 degrees, with domain randomisation, and as real MiniWorld frames. Each row is measured by the
     oracle and the explorer of its own mazes."""
+    recogniser: bool = False
+    """Add one who searches as the explorer does, remembers all it has seen and knows any room again in which it was,
+    but is not told where it is put: about what a perfect memory is worth. Two minutes for 1000 mazes of 5x5 rooms."""
     rl2: bool = False
     """RL^2's own protocol instead: 5x5 rooms, two episodes of at most 250 steps from the same place."""
     plot: Path | None = None
@@ -47,7 +50,7 @@ class Options(AgentInMaze):
     """Write the figures here."""
 
 
-NOT_WITH_RL2 = ("controls", "generalisation", "plot", "renderer", "kind", "rooms", "visits")
+NOT_WITH_RL2 = ("controls", "generalisation", "recogniser", "plot", "renderer", "kind", "rooms", "visits")
 """Options that RL^2's protocol leaves no room for."""
 
 
@@ -87,6 +90,7 @@ def main() -> None:
         seed=options.seed,
         threads=os.cpu_count() or 1,
         renderer=options.renderer,
+        recogniser=options.recogniser,
     )
     caption = "steps; in brackets 95 % bootstrap intervals over mazes"
     if options.generalisation:

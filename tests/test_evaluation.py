@@ -137,9 +137,11 @@ def test_a_recorded_episode_can_be_replayed() -> None:
 
 
 def test_the_table_has_every_rival() -> None:
-    rows = report.compare({"agent": Player(Rotating, 16, 16)}, CONFIG, MAZES, visits=2)
+    rows = report.compare({"agent": Player(Rotating, 16, 16)}, CONFIG, MAZES, visits=2, threads=2, recogniser=True)
     head, lines = report.table(rows)
-    assert [line[0] for line in lines] == ["agent", "random walk", "explorer (first visit)", "oracle"]
+    assert [line[0] for line in lines] == ["agent", "recogniser", "random walk", "explorer (first visit)", "oracle"]
+    assert rows["recogniser"]["latency/first"] == rows["agent"]["latency/explorer"]
+    assert rows["recogniser"]["success/later"] == 1
     assert all(len(line) == len(head) for line in lines)
     assert report.markdown((head, lines)).count("\n") == len(lines) + 2
 

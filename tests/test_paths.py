@@ -15,11 +15,12 @@ from mazes.paths import (
     oracle_actions,
     oracle_steps,
     progress,
+    recogniser_steps,
     write_fields,
 )
 from mazes.renderer import TAN_HALF_FOV
 from mazes.seeds import split_seeds
-from mazes.simulator import draw_steps, spawn, step
+from mazes.simulator import cell_of, draw_steps, spawn, step
 
 FAST = MazeConfig()
 FINE = MazeConfig(rows=2, columns=2, step_size="fine")
@@ -199,6 +200,52 @@ def test_explorer_sees_more_in_a_wider_picture():
     layouts, poses = starts(FAST, 300)
     narrow, wide = (explorer_steps(FAST, layouts, poses, FAST.visit_cap, shape).mean() for shape in (0.5, 2.0))
     assert wide < narrow
+
+
+def visits_of(config, count, visits):
+    layouts, _ = starts(config, count)
+    seeds = split_seeds("validation", 0, count)
+    return layouts, np.stack([spawn(config, layouts, seeds, np.full(count, visit)) for visit in range(visits)], axis=1)
+
+
+@pytest.mark.parametrize("config", [FAST, BIG, IMAZE], ids=str)
+def test_the_recogniser_explores_first_and_remembers_ever_more(config):
+    """Memory scores of 1000 mazes: 0.71 on 3x3, 0.77 on 5x5; 0.5 at the second visit, 0.84 and 0.91 at the sixth."""
+    layouts, begin = visits_of(config, 100, 6)
+    steps = recogniser_steps(config, layouts, begin, config.visit_cap)
+    oracle = np.stack([oracle_steps(config, layouts, begin[:, visit]) for visit in range(6)], axis=1)
+    np.testing.assert_array_equal(steps[:, 0], explorer_steps(config, layouts, begin[:, 0], config.visit_cap))
+    # Searches merge positions that are close together. So the oracle may miss one from which the goal is near, if only
+    # just, through a wall.
+    assert (steps >= 0.98 * oracle - 1).mean() > 0.99
+    excess = (steps - oracle).mean(axis=0)
+    assert excess[1] < 0.7 * excess[0] and excess[4:].mean() < 0.5 * excess[0]
+
+
+def test_put_where_it_was_the_recogniser_takes_the_shortest_way():
+    """Every room on it was entered, and the goal has been in it: what is seen from there is known."""
+    layouts, begin = visits_of(FAST, 60, 2)
+    begin[:, 1] = begin[:, 0]
+    steps = recogniser_steps(FAST, layouts, begin, FAST.visit_cap)
+    assert (steps[:, 1] <= steps[:, 0]).all()
+
+
+def test_the_recogniser_is_lost_where_it_never_was():
+    """Put in a room it has not entered, it does what the explorer does until it sees the goal or enters one it has."""
+    layouts, begin = visits_of(BIG, 60, 2)
+    steps = recogniser_steps(BIG, layouts, begin, BIG.visit_cap)
+    told = explorer_steps(BIG, layouts, begin[:, 1], BIG.visit_cap)
+    lost = 0
+    for b in range(60):
+        maze, batch = one(layouts, b)
+        been = []
+        for pose in begin[b]:
+            actions = explorer_actions(BIG, maze, pose, BIG.visit_cap)[0]
+            been.append({(cell_of(z), cell_of(x)) for x, z, _ in replay(BIG, batch, pose, actions)[0][:-1]})
+        if not been[0] & been[1]:
+            lost += 1
+            assert steps[b, 1] == told[b]
+    assert lost > 3
 
 
 @pytest.mark.parametrize("config, error", [(FAST, 1.5), (IMAZE, 1.5), (BIG, 2.5), (FINE, 2.5)], ids=str)
