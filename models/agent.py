@@ -8,7 +8,8 @@ An encoder and a stacked LSTM under a policy and a value.
     policy and value read LSTM-2; the policy also what LSTM-2 reads, where there is a reader, and the value what only
     the learner is told, where there is a critic
 
-Axes: T time, B batch, F features. One way in: `Agent.unroll` acts (T = 1), learns, evaluates and films.
+Axes: T time, B batch, F features. One way in: `Agent.unroll` acts (T = 1), learns, evaluates and films. From the
+features on it is `Agent.unroll_memory`.
 """
 
 from collections.abc import Sequence
@@ -285,8 +286,20 @@ class Agent(nn.Module):
         Returns:
             what the net says of each moment, and the memory after the last.
         """
+        features = self.encoder(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
+        return self.unroll_memory(features, prev_action, prev_reward, first, state, answers)
+
+    def unroll_memory(
+        self,
+        features: Tensor,
+        prev_action: Tensor,
+        prev_reward: Tensor,
+        first: Tensor | None,
+        state: State,
+        answers: Tensor | None = None,
+    ) -> tuple[Output, State]:
+        """Do what `unroll` does, given what the encoder says of the observations: features [T, B, features]."""
         steps, batch = prev_action.shape
-        features = self.encoder(observation.flatten(0, 1)).unflatten(0, (steps, batch))
         action = features.new_zeros(steps, batch, self.actions).scatter_(-1, prev_action[..., None], 1)
         if first is not None:
             state = tuple(part.masked_fill(first[:, None], 0) for part in state)

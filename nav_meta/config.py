@@ -125,6 +125,10 @@ class RunConfig:
     """Columns of the picture."""
     start: str | None = None
     """Run or checkpoint whose weights to begin with, such as those of smaller mazes; None: random ones."""
+    teacher: str | None = None
+    """Run or checkpoint whose agent plays while this one, which takes over its encoder, learns to do as it does and to
+    answer what the auxiliary head is asked, without reinforcement learning; rollouts must be whole episodes. None:
+    nobody."""
     seed: int = 0
     """Of weights, mazes and actions."""
     workers: int = field(default_factory=processors)
@@ -146,6 +150,14 @@ class RunConfig:
             ValueError: names the option and its range.
         """
         self.learner.check_split(self.workers)
+        if self.teacher:
+            learner = self.learner
+            if learner.rollout != learner.episode:
+                raise ValueError(
+                    f"with a teacher, rollout ({learner.rollout}) must be a whole episode ({learner.episode})"
+                )
+            if self.start:
+                raise ValueError("start must not be given with a teacher, whose encoder the agent takes over")
         for name in ("height", "width"):
             if not 16 <= getattr(self, name) <= 480:
                 raise ValueError(f"{name} must be between 16 and 480, not {getattr(self, name)}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.agent import Agent, AgentConfig
 from nav_meta import ranks
+from nav_meta.apprentice import Apprentice
 from nav_meta.checkpoint import pack_array, unpack_array
 from nav_meta.config import LearnerConfig
 from nav_meta.crew import Crew
@@ -35,6 +36,7 @@ class Learner:
         workers: int,
         total_steps: int,
         seed: int,
+        teacher: Agent | None = None,
     ) -> None:
         """Build the net and the workers.
 
@@ -46,6 +48,8 @@ class Learner:
             workers: how many, one for each processor, dealt evenly to the ranks.
             total_steps: environment steps over which the schedules run.
             seed: of the weights, of the actions, and of the order of sequences.
+            teacher: plays instead of the agent, which learns from it without reinforcement learning and has its
+                encoder; None: nobody does.
 
         Raises:
             UserError: the workers cannot be dealt evenly to the ranks.
@@ -63,12 +67,16 @@ class Learner:
             torch.manual_seed(seed)
             self.agent = Agent(agent, task.observation_shape, task.actions, task.hint_size)
         self.agent.to(task.device, memory_format=torch.channels_last)
+        make_worker: Callable[..., Worker] = Worker
+        if teacher:
+            self.agent.encoder.load_state_dict(teacher.encoder.state_dict())
+            make_worker = partial(Apprentice, teacher=teacher.to(task.device))
         self.batch = task.batch
         self.workers = workers
         self._crew = Crew(
-            Worker(self.agent, task, config, seed * 1000 + lowest),
+            make_worker(self.agent, task, config, seed * 1000 + lowest),
             [
-                partial(_make_worker, self.agent, make_task, config, seed, number)
+                partial(_make_in_process, make_worker, self.agent, make_task, config, seed, number)
                 for number in range(lowest + 1, lowest + share)
             ],
         )
@@ -180,10 +188,16 @@ class Learner:
         return norm
 
 
-def _make_worker(
-    agent: Agent, make_task: Callable[[int], Task], config: LearnerConfig, seed: int, number: int, shared: list[Tensor]
+def _make_in_process(
+    make_worker: Callable[..., Worker],
+    agent: Agent,
+    make_task: Callable[[int], Task],
+    config: LearnerConfig,
+    seed: int,
+    number: int,
+    shared: list[Tensor],
 ) -> Worker:
-    return Worker(agent, make_task(number), config, seed * 1000 + number, shared)
+    return make_worker(agent, make_task(number), config, seed * 1000 + number, shared)
 
 
 def _together(parts: list[Moments]) -> Moments:

@@ -21,6 +21,7 @@ from mazes import renderer
 from mazes.environment import MazeEnvironment
 from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
+from models.agent import Agent
 from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
@@ -72,9 +73,14 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
 
 
 def make_learner(config: RunConfig, device: str = "cpu") -> Learner:
-    """Return what trains the run's agent on a device, cpu or cuda."""
+    """Return what trains the run's agent on a device, cpu or cuda.
+
+    Raises:
+        UserError: there is no such teacher, or its encoder is another.
+    """
     make = partial(make_task, config, device=device)
-    return Learner(config.learner, config.agent, make, config.workers, config.steps, config.seed)
+    teacher = _load_teacher(config) if config.teacher else None
+    return Learner(config.learner, config.agent, make, config.workers, config.steps, config.seed, teacher)
 
 
 def prepare_device(config: RunConfig, device: str) -> None:
@@ -283,6 +289,21 @@ def _load_start(config: RunConfig) -> Loaded:
             "and --width options."
         )
     return start
+
+
+def _load_teacher(config: RunConfig) -> Agent:
+    def encoder(run: RunConfig) -> tuple:
+        return run.agent.channels, run.agent.features, run.height, run.width
+
+    teacher = load_agent(Path(config.teacher))
+    if encoder(teacher.config) != encoder(config):
+        raise UserError(
+            f"{teacher.path} has another encoder, or one for pictures of another size: give this run its "
+            "--agent.channels, --agent.features, --height and --width."
+        )
+    if teacher.agent.critic is not None:
+        raise UserError(f"{teacher.path} cannot teach: its value reads what only its own training knew.")
+    return teacher.agent
 
 
 def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:

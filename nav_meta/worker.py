@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.agent import Agent, State
+from models.agent import Agent, Output, State
 from nav_meta import losses
 from nav_meta.config import LearnerConfig
 from nav_meta.graphs import Replayed
@@ -188,14 +188,7 @@ class Worker:
                 told.discount[t] = moment.discount
                 told.bonus[t], told.target[t], told.known[t] = hints
                 now = slice(t, t + 1)
-                output, next_memory = self.agent.unroll(
-                    tape.observation[now],
-                    tape.prev_action[now],
-                    tape.prev_reward[now],
-                    tape.first[0] if t == 0 else None,
-                    memory,
-                    tape.target[now],
-                )
+                output, next_memory = self._read(now, tape.first[0] if t == 0 else None, memory)
                 tape.value[t] = output.value[0]
                 if t == steps:
                     # The moment after the last action is here for its value only, and is read again when the next
@@ -209,6 +202,13 @@ class Worker:
                 self._seconds_world += time.perf_counter() - clock
                 told.ended[t] = task.ended.ended
         _copy(self.memory, memory)
+
+    def _read(self, now: slice, first: Tensor | None, memory: State) -> tuple[Output, State]:
+        """Let who plays read a moment of the tape."""
+        tape = self._tape
+        return self.agent.unroll(
+            tape.observation[now], tape.prev_action[now], tape.prev_reward[now], first, memory, tape.target[now]
+        )
 
     def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> Tensor:
         """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.

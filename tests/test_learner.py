@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from mazes.environment import TimeStep
-from models.agent import AgentConfig
+from models.agent import Agent, AgentConfig
+from nav_meta.apprentice import Apprentice
 from nav_meta.config import LearnerConfig
 from nav_meta.errors import UserError
 from nav_meta.learner import Diverged, Learner
@@ -24,10 +25,15 @@ CONFIG = LearnerConfig(
 
 
 def make(
-    agent: AgentConfig = SMALL, updates: int = 60, workers: int = 1, config: LearnerConfig = CONFIG, task: type = Recall
+    agent: AgentConfig = SMALL,
+    updates: int = 60,
+    workers: int = 1,
+    config: LearnerConfig = CONFIG,
+    task: type = Recall,
+    teacher: Agent | None = None,
 ) -> Learner:
     make_task = partial(_make_task, task, config.environments // workers)
-    return Learner(config, agent, make_task, workers, config.environments * config.rollout * updates, 0)
+    return Learner(config, agent, make_task, workers, config.environments * config.rollout * updates, 0, teacher)
 
 
 def _make_task(task: type, batch: int, worker: int) -> Recall:
@@ -60,12 +66,39 @@ def test_a2c_learns_too() -> None:
     assert np.mean(returns[-10:]) > 7.0
 
 
-def test_a_restored_learner_goes_on_bit_for_bit() -> None:
-    straight, stopped = make(workers=2), make(workers=2)
+@pytest.fixture(scope="module")
+def teacher() -> Agent:
+    learner = make()
+    for _ in range(60):
+        learner.update()
+    return learner.agent.eval()
+
+
+def test_an_apprentice_remembers_as_its_teacher_does(teacher: Agent) -> None:
+    config = replace(CONFIG, learning_rate=1e-2)
+    learner = make(replace(SMALL, units=24), updates=30, config=config, teacher=teacher)  # a memory of another size
+    apart = [learner.update()["loss/kl"] for _ in range(30)]
+    assert apart[-1] < 0.05 < 0.5 < apart[0]
+    played, _ = Worker(learner.agent, Recall(256, seed=1), CONFIG, 1).act()
+    assert played.reward.sum(0).mean() > 7.5
+    for own, taught in zip(learner.agent.encoder.parameters(), teacher.encoder.parameters(), strict=True):
+        assert torch.equal(own, taught)
+
+
+def test_who_is_as_the_teacher_has_nothing_to_learn(teacher: Agent) -> None:
+    apprentice = Apprentice(copy.deepcopy(teacher), Recall(32), CONFIG, 0, teacher=teacher)
+    apprentice.collect()
+    losses = apprentice.gradient(np.arange(32), 0.0, 0.0, 1.0)
+    torch.testing.assert_close(losses[:4], torch.zeros(4), atol=1e-6, rtol=0)
+    assert all(parameter.grad.abs().max() < 1e-5 for parameter in apprentice.agent.parameters())
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_restored_learner_goes_on_bit_for_bit(taught: bool, teacher: Agent) -> None:
+    straight, stopped, resumed = (make(workers=2, teacher=teacher if taught else None) for _ in range(3))
     for _ in range(3):
         straight.update()
         stopped.update()
-    resumed = make(workers=2)
     resumed.update()
     resumed.restore(stopped.state())
     for _ in range(3):

@@ -399,6 +399,18 @@ MISTAKES = {
         ["train_nav.py", *TINY, "--start", RELEASED, "--out", "/dev/null/run"],
         "released.pt holds another net",
     ),
+    "nothing to learn from": (
+        ["train_nav.py", *TINY, "--learner.rollout", 64, "--teacher", "/nonexistent/run"],
+        "/nonexistent/run",
+    ),
+    "another encoder to learn from": (
+        ["train_nav.py", *TINY, "--learner.rollout", 64, "--teacher", RELEASED],
+        "released.pt has another encoder",
+    ),
+    "half an episode to learn": (
+        ["train_nav.py", *TINY, "--teacher", RELEASED],
+        "with a teacher, rollout (32) must be a whole episode (64)",
+    ),
     "unwritable run": (["train_nav.py", *TINY, "--out", "/dev/null/run"], "/dev/null/run"),
     "no such checkpoint": (["evaluate.py", "/nonexistent/agent.pt"], "/nonexistent/agent.pt"),
     "no checkpoint": (["evaluate.py", ROOT / "pyproject.toml"], "not a nav_meta checkpoint"),
