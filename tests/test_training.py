@@ -384,6 +384,18 @@ def test_a_run_begins_with_the_weights_of_another(
     assert any(not torch.equal(last[name], first[name]) for name in weights)
 
 
+def test_an_agent_learns_from_another(finished: Path, tmp_path: Path, script: Script) -> None:
+    """Two workers; who learns has a memory of another size, and the teacher's encoder."""
+    folder = tmp_path / "apprentice"
+    options = ["--learner.rollout", 64, "--agent.units", 12, "--teacher", finished, "--out", folder]
+    result = script("train_nav.py", *TINY, *options)
+    assert result.returncode == 0, result.stderr
+    teacher, apprentice = load_agent(finished).agent, load_agent(folder).agent
+    assert apprentice.lstm2.hidden_size == 12 != teacher.lstm2.hidden_size
+    for name, weights in teacher.encoder.state_dict().items():
+        assert torch.equal(weights, apprentice.encoder.state_dict()[name])
+
+
 MISTAKES = {
     "unknown option": (["train_nav.py", "--presett", "quick"], "presett"),
     "unknown preset": (["train_nav.py", "--preset", "enormous"], "enormous"),
