@@ -41,7 +41,7 @@ class Options(AgentInMaze):
     oracle and the explorer of its own mazes."""
     recogniser: bool = False
     """Add one who searches as the explorer does, remembers all it has seen and knows any room again in which it was,
-    but is not told where it is put: about what a perfect memory is worth. A minute or two for 1000 mazes of 5x5 rooms."""
+    but is not told where it is put: about what a perfect memory is worth. A minute or two for 1000 mazes of 5x5."""
     rl2: bool = False
     """RL^2's own protocol instead: 5x5 rooms, two episodes of at most 250 steps from the same place."""
     plot: Path | None = None
