@@ -69,11 +69,7 @@ class Apprentice(Worker):
         own, wanted = (torch.log_softmax(part, -1) for part in (output.logits, self._tape.logits[:, rows]))
         policy = (wanted.exp() * (wanted - own)).sum(-1).mean()  # KL(teacher || agent), nats
         value = losses.value_loss(output.value, rollout.value[:-1, rows])
-        hint = (
-            losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
-            if output.hint.numel()
-            else value.new_zeros(())
-        )
+        hint = losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
         loss = policy + config.value * value + config.hint * hint
         agent.zero_grad()
         loss.backward()

@@ -86,7 +86,9 @@ def value_loss(values: Tensor, targets: Tensor) -> Tensor:
 def hint_loss(predictions: Tensor, targets: Tensor, known: Tensor) -> Tensor:
     """Return the mean over K answers [T, B, K] of each one's mean squared error where it is `known` bool [T, B, K].
 
-    The error of one that is known nowhere is 0.
+    The error of one that is known nowhere is 0, and so is the loss where nothing is asked.
     """
+    if not predictions.numel():
+        return predictions.new_zeros(())
     error = (predictions - targets).square() * known
     return (error.sum((0, 1)) / known.sum((0, 1)).clamp(min=1)).mean()

@@ -251,11 +251,7 @@ class Worker:
             config.clip,
         )
         value = losses.value_loss(output.value, advantages + rollout.value[:-1, rows])
-        hint = (
-            losses.hint_loss(output.hint, answers, rollout.known[:, rows])
-            if output.hint.numel()
-            else value.new_zeros(())
-        )
+        hint = losses.hint_loss(output.hint, answers, rollout.known[:, rows])
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
         agent.zero_grad()
         loss.backward()

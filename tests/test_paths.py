@@ -222,8 +222,8 @@ def test_the_recogniser_explores_first_and_remembers_ever_more(config):
     assert excess[1] < 0.7 * excess[0] and excess[4:].mean() < 0.5 * excess[0]
 
 
-def test_put_where_it_was_the_recogniser_takes_the_shortest_way():
-    """Every room on it was entered, and the goal has been in it: what is seen from there is known."""
+def test_put_where_it_was_the_recogniser_takes_no_longer():
+    """It knows the room at once, and the way it came."""
     layouts, begin = visits_of(FAST, 60, 2)
     begin[:, 1] = begin[:, 0]
     steps = recogniser_steps(FAST, layouts, begin, FAST.visit_cap)
