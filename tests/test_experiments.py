@@ -12,6 +12,7 @@ import pytest
 
 from nav_meta.checkpoint import load_latest
 from nav_meta.evaluation import of_agent
+from nav_meta.experiments import reproduction
 from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import plan
@@ -227,7 +228,8 @@ def test_runs_beside_each_other_are_saved_when_stopped(tmp_path):
         assert load_latest(record.parent / "checkpoints")[1]["step"] == last > 0
 
 
-def test_reproduce(script, tmp_path):
+def test_reproduce(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(reproduction, "QUICK_MINUTES", 0.1)
     arguments = ["--quick", "--jobs", 1, "--only", "dependent-easy", "informative-arm", "--out", tmp_path / "all"]
     result = script("reproduce.py", *arguments, "--json", tmp_path / "all.json")
     assert result.returncode == 0, result.stderr

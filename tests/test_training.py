@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -60,14 +60,19 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted((folder / "checkpoints").glob("step_*.pt"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_films() -> Iterator[None]:
+    """In its usual size a film takes longer than all the rest of a run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video, "write_video", partial(video.write_video, height=240, fps=6))
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, script: Script) -> Path:
     """A run that was never stopped."""
     folder = tmp_path_factory.mktemp("runs") / "straight"
-    with pytest.MonkeyPatch.context() as patch:
-        # A film in its usual size takes longer than all the rest.
-        patch.setattr(video, "write_video", partial(video.write_video, height=240, fps=6))
-        result = script("train_nav.py", *TINY, "--out", folder, "--json", folder / "figures.json")
+    result = script("train_nav.py", *TINY, "--out", folder, "--json", folder / "figures.json")
     assert result.returncode == 0, result.stderr
     assert "oracle" in result.stdout and "random walk" in result.stdout, "the table goes to stdout"
     assert "replay.mp4" in result.stderr, "the end says where things are"
@@ -174,12 +179,15 @@ def test_stopped_and_resumed_equals_never_stopped(
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the rank to kill in /proc")
-def test_two_ranks_train_what_two_workers_do_also_when_one_has_died(finished: Path, tmp_path: Path) -> None:
+def test_two_ranks_train_what_two_workers_do_also_when_one_has_died(
+    finished: Path, tmp_path: Path, broken_packages: Path
+) -> None:
     folder = tmp_path / "ranks"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     with subprocess.Popen(
         [*command, "--max-restarts", "1", "scripts/train_nav.py", *TINY, "--out", folder],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(broken_packages)},  # spares the film
     ) as process:  # fmt: skip
         try:
             deadline = time.monotonic() + 300
@@ -371,7 +379,7 @@ def test_a_run_begins_with_the_weights_of_another(
     options: list, finished: Path, tmp_path: Path, script: Script
 ) -> None:
     folder = tmp_path / "larger"
-    begin = ["--maze.rows", 3, "--steps", 256, "--start", finished, *options]
+    begin = ["--maze.rows", 3, "--steps", 256, "--workers", 1, "--start", finished, *options]
     result = script("train_nav.py", *TINY, *begin, "--out", folder)
     assert result.returncode == 0, result.stderr
     weights = load_agent(finished).agent.state_dict()
