@@ -36,10 +36,11 @@ STATES = {"features": "present picture", "lstm1": "LSTM-1", "lstm2": "LSTM-2"}
 TARGETS = {
     "goal_direction": "goal's direction (agent's frame)",
     "goal_distance": "goal's distance (agent's frame)",
-    "goal_landmark": "wall texture of the goal's room",
     "goal_room": "goal's room (maze's frame)",
+    "goal_landmark": "wall texture of the goal's room",
     "room": "agent's room (maze's frame)",
     "heading": "agent's heading (maze's frame)",
+    "landmark": "wall texture of the agent's room",
 }
 """The truths, all of them classes: directions in eight sectors, ahead or east in the middle of the first; the distance
 in sides of a room, rounded down; textures; and rooms, row by row."""
@@ -189,14 +190,15 @@ def truths(environment: MazeEnvironment) -> dict[str, np.ndarray]:
     row, column = _room(z), _room(x)
     goal_row, goal_column = _room(layouts.goal[:, 1]), _room(layouts.goal[:, 0])
     east, south = layouts.goal[:, 0] - x, layouts.goal[:, 1] - z
-    textures = layouts.texture[np.arange(len(x)), 2 * goal_row, 2 * goal_column]
+    mazes = np.arange(len(x))
     return {
         "goal_direction": _sector(np.arctan2(-south, east) - heading),
         "goal_distance": np.floor(np.hypot(east, south) / PITCH).astype(np.int64),
-        "goal_landmark": FIRST_OF[textures],
         "goal_room": goal_row * columns + goal_column,
+        "goal_landmark": FIRST_OF[layouts.texture[mazes, 2 * goal_row, 2 * goal_column]],
         "room": row * columns + column,
         "heading": _sector(heading),
+        "landmark": FIRST_OF[layouts.texture[mazes, 2 * row, 2 * column]],
     }
 
 
@@ -324,12 +326,13 @@ def plot(found: Mapping[str, float], path: Path) -> None:
     Raises:
         UserError: when it cannot be written.
     """
-    figure = Figure(figsize=(12, 6.4), dpi=130, layout="constrained")
-    grid = figure.subplots(2, 3, sharey=True, sharex=True)
+    figure = Figure(figsize=(15, 6.4), dpi=130, layout="constrained")
+    grid = figure.subplots(2, 4, sharey=True, sharex=True)
+    panels = grid.flat[: len(TARGETS)]
     states = _states_in(found)
     colours = {"features": FAINT, "lstm1": COLOURS[5], "lstm2": COLOURS[0]}
     bar = 0.8 / len(states)
-    for axes, (target, title) in zip(grid.flat, TARGETS.items(), strict=True):
+    for axes, (target, title) in zip(panels, TARGETS.items(), strict=True):
         for number, state in enumerate(states):
             x = np.arange(len(PHASES)) + (number - (len(states) - 1) / 2) * bar
             keys = [f"probe/{state}/{target}/{phase}/accuracy" for phase in PHASES]
@@ -342,6 +345,9 @@ def plot(found: Mapping[str, float], path: Path) -> None:
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_xticks(range(len(PHASES)), [PARTS[phase].title for phase in PHASES])
         clean(axes)
+    for empty in grid.flat[len(TARGETS) :]:
+        empty.remove()
+    grid[0, -1].tick_params(labelbottom=True)  # nothing stands below it
     axes.set(ylim=(0, 1))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     for axes in grid[:, 0]:

@@ -43,7 +43,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Moments:
 def drawn(seed: int, code: float) -> Moments:
     """Return moments of mazes in which LSTM-2 holds every truth in a linear code and the features hold nothing."""
     generator = np.random.default_rng(seed)
-    places = (MAZES, len(PHASES), 12)
+    places = (2 * MAZES, len(PHASES), 12)
     maze, phase, visit_step = (axis.ravel() for axis in np.indices(places))
     count = len(maze)
     truth = {target: generator.integers(CLASSES, size=count) for target in TARGETS}
@@ -65,7 +65,7 @@ def test_a_linear_code_is_found_and_noise_is_at_chance() -> None:
             assert figures[f"{known}/accuracy/low"] <= figures[f"{known}/accuracy"] <= figures[f"{known}/accuracy/high"]
             assert abs(figures[f"{blank}/accuracy"] - 1 / CLASSES) < 0.1
             assert figures[f"{blank}/chance"] == figures[f"{known}/chance"] < 0.35
-    assert figures["probe/moments/after"] == 12 * MAZES == 4 * figures["probe/moments/after_early"]
+    assert figures["probe/moments/after"] == 12 * 2 * MAZES == 4 * figures["probe/moments/after_early"]
 
 
 def test_knowing_the_mazes_it_was_fitted_in_helps_no_probe() -> None:
@@ -114,6 +114,7 @@ def test_truths_by_hand() -> None:
     np.testing.assert_array_equal(truths["room"], [3, 2, 5])
     np.testing.assert_array_equal(truths["heading"], [0, 2, 6])
     np.testing.assert_array_equal(truths["goal_landmark"], environment.layouts.texture[:, 2, 4])
+    np.testing.assert_array_equal(truths["landmark"], environment.layouts.texture[[0, 1, 2], [2, 0, 2], [0, 4, 4]])
 
 
 def test_moments_kept_are_drawn_evenly() -> None:
