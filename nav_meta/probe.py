@@ -328,11 +328,10 @@ def plot(found: Mapping[str, float], path: Path) -> None:
     """
     figure = Figure(figsize=(15, 6.4), dpi=130, layout="constrained")
     grid = figure.subplots(2, 4, sharey=True, sharex=True)
-    panels = grid.flat[: len(TARGETS)]
     states = _states_in(found)
     colours = {"features": FAINT, "lstm1": COLOURS[5], "lstm2": COLOURS[0]}
     bar = 0.8 / len(states)
-    for axes, (target, title) in zip(panels, TARGETS.items(), strict=True):
+    for axes, (target, title) in zip(grid.flat[: len(TARGETS)], TARGETS.items(), strict=True):
         for number, state in enumerate(states):
             x = np.arange(len(PHASES)) + (number - (len(states) - 1) / 2) * bar
             keys = [f"probe/{state}/{target}/{phase}/accuracy" for phase in PHASES]
