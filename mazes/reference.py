@@ -4,10 +4,12 @@ The only module that imports miniworld, and it does so in functions: importing M
 training needs none.
 """
 
+import warnings
 from contextlib import redirect_stdout
 from functools import cache
 from io import StringIO
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import numpy as np
 
@@ -107,8 +109,11 @@ class ReferenceRenderer:
 
 
 def _build(config: MazeConfig, layout: Layout, height: int, width: int) -> "MiniWorldEnv":
-    with redirect_stdout(StringIO()):  # it prints how many samples a pixel has
-        return _reference_class()(config, layout, height, width)
+    with redirect_stdout(StringIO()) as said:  # it prints how many samples a pixel has
+        world = _reference_class()(config, layout, height, width)
+    if "non-multisampled" in said.getvalue():
+        warnings.warn("OpenGL has no multisampling here: MiniWorld's pictures have jagged edges", stacklevel=2)
+    return world
 
 
 @cache
@@ -149,6 +154,10 @@ def _reference_class() -> type:
         glReadPixels,
         glRenderbufferStorage,
     )
+
+    # One for all environments. MiniWorld gives each its own, and if one of them dies on another thread, pyglet's notes
+    # of what OpenGL can do are empty from then on: MiniWorld would silently draw without multisampling.
+    window = pyglet.window.Window(width=1, height=1, visible=False)
 
     class DepthBuffer(FrameBuffer):
         """A frame buffer that is drawn to without multisampling: depth is that at the pixel's centre, in 24 bits."""
@@ -205,15 +214,17 @@ def _reference_class() -> type:
             params.set("forward_step", forward_step, forward_step, config.longest_step)
             params.set("turn_step", turn_step)
             self._longest_step = config.longest_step
-            # The window's buffer outlives the environment: keep it as small as the observation's.
-            super().__init__(
-                max_episode_steps=config.visit_cap,
-                obs_height=height,
-                obs_width=width,
-                window_height=height,
-                window_width=width,
-                params=params,
-            )
+            window.switch_to()
+            with mock.patch.object(pyglet.window, "Window", return_value=window):
+                # The buffer to look at outlives the environment: keep it as small as the observation's.
+                super().__init__(
+                    max_episode_steps=config.visit_cap,
+                    obs_height=height,
+                    obs_width=width,
+                    window_height=height,
+                    window_width=width,
+                    params=params,
+                )
             self._depth_buffer = DepthBuffer(width, height)
 
         @property

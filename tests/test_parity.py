@@ -1,10 +1,13 @@
 """The fast world against real MiniWorld: geometry, textures, light, depth and motion."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import pytest
 
 from mazes import look, reference, renderer, simulator
-from mazes.layout import KINDS, STEP_SIZES, Layout, MazeConfig, generate_batch
+from mazes.layout import KINDS, STEP_SIZES, Layout, MazeConfig, generate, generate_batch
 from mazes.seeds import split_seeds
 from mazes.textures import FILES, OTHER, TEXTURES, WALL_TEXTURES
 from nav_meta.errors import UserError
@@ -130,6 +133,32 @@ def test_rows_keep_their_own_walls():
         for drawn in (one, other):
             frames = drawn.render(pick(layouts, rows), poses[rows])
             assert np.array_equal(frames, [expected[row] for row in rows])
+
+
+@pytest.mark.opengl
+def test_a_reference_may_die_on_another_thread():
+    """Windows of pyglet may not: from then on MiniWorld would draw without multisampling."""
+    config = MazeConfig()
+    layouts, poses = random_views(config, 2)
+    alive = [reference.ReferenceRenderer(config, 60, 80)]
+    pictures = alive[0].render(layouts, poses)
+    died, end = Event(), Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: (alive.clear(), died.set(), end.wait(60)))
+        died.wait()
+        later = [reference.ReferenceRenderer(config, 60, 80).render(layouts, poses) for _ in range(3)]
+        end.set()
+    assert all(np.array_equal(frames, pictures) for frames in later)
+
+
+@pytest.mark.opengl
+def test_missing_multisampling_is_said(monkeypatch):
+    config = MazeConfig()
+    maze = generate(config, 0)
+    reference.make_reference(config, maze)  # before MiniWorld's modules are touched
+    monkeypatch.setattr("miniworld.opengl.gl_info.have_extension", lambda name: False)
+    with pytest.warns(UserWarning, match="no multisampling"):
+        reference.make_reference(config, maze)
 
 
 @pytest.mark.opengl
