@@ -4,13 +4,18 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mazes.layout import MazeConfig
+from mazes.layout import MazeConfig, require_number
 from models.agent import AgentConfig
+
+MAZES_PER_SEED = 1 << 40
+"""Training mazes are used once each; runs of different seeds draw from different ranges."""
+SEEDS = (1 << 62) // MAZES_PER_SEED
+"""Seeds of runs, and of actions in evaluations, lie below."""
 
 
 @dataclass(frozen=True)
 class LearnerConfig:
-    """How the agent learns. Defaults are those of the preset `default`; EXPERIMENTS.md tells where they come from."""
+    """How the agent learns; EXPERIMENTS.md tells where defaults come from. `PRESETS` change some of them."""
 
     environments: int = 128
     """Mazes that are played at once."""
@@ -80,9 +85,19 @@ class LearnerConfig:
             raise ValueError(f"episode ({self.episode}) must be a multiple of rollout ({self.rollout})")
         if self.optimizer not in ("adam", "rmsprop"):
             raise ValueError(f"optimizer must be adam or rmsprop, not {self.optimizer!r}")
-        for name in ("hint", "shaping", "coverage"):
+        for name in (
+            "value",
+            "hint",
+            "shaping",
+            "coverage",
+            "learning_rate",
+            "final_learning_rate",
+            "max_gradient_norm",
+        ):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be above 0, or None, not {self.clip}")
         for name in ("gamma", "lambda_"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
@@ -161,6 +176,7 @@ class RunConfig:
         for name in ("height", "width"):
             if not 16 <= getattr(self, name) <= 480:
                 raise ValueError(f"{name} must be between 16 and 480, not {getattr(self, name)}")
+        require_number("seed", self.seed, 0, SEEDS - 1)
         for name in ("steps", "evaluate_every", "evaluation_mazes", "final_mazes", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -194,7 +210,8 @@ _LARGE = {"environments": 4096, "rollout": 256, "episode": 512, "minibatches": 3
 _LARGE |= {"hint": 2.0, "ask_trail": True, "coverage": 0.05}
 
 PRESETS: dict[str, RunConfig] = {
-    "default": RunConfig(),
+    # Four of the ten answers tell the place: the others count as much as without them.
+    "default": RunConfig(learner=LearnerConfig(hint=1.67, ask_place=True, guided_search=True, final_entropy=0.0)),
     "sparse": RunConfig(learner=LearnerConfig(hint=0.0, shaping=0.0)),
     "imaze": _IMAZE,
     "quick": replace(

@@ -23,7 +23,7 @@ from mazes.layout import generate_batch
 from mazes.seeds import split_seeds
 from models.agent import Agent
 from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
-from nav_meta.config import RunConfig
+from nav_meta.config import MAZES_PER_SEED, RunConfig
 from nav_meta.errors import UserError
 from nav_meta.evaluation import MazeSet, Trajectory
 from nav_meta.files import write_atomically
@@ -36,9 +36,6 @@ from nav_meta.tracking import Tracker
 
 KEEP_CHECKPOINTS = 3
 
-_MAZES_PER_SEED = 1 << 40
-"""Training mazes are used once each; runs of different seeds draw from different ranges."""
-
 
 def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
     """Return a worker's mazes, the same on every device, cpu or cuda.
@@ -47,7 +44,7 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
     """
     learner = config.learner
     batch = learner.environments // config.workers
-    first, stride = config.seed * _MAZES_PER_SEED + worker * batch, learner.environments
+    first, stride = config.seed * MAZES_PER_SEED + worker * batch, learner.environments
     options: dict[str, Any] = {
         "height": config.height,
         "width": config.width,

@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from nav_meta import other_library, report
+from nav_meta.config import SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -35,8 +36,8 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, train, evaluate, print the table."""
     options = tyro.cli(Options)
-    if options.minutes <= 0 or options.mazes < 1 or options.seed < 0:
-        raise UserError("--minutes must be more than 0, --mazes at least 1, and --seed at least 0.")
+    if not options.minutes > 0 or options.mazes < 1 or not 0 <= options.seed < SEEDS:
+        raise UserError(f"--minutes must be more than 0, --mazes at least 1, --seed between 0 and {SEEDS - 1}.")
     clock = time.perf_counter()
     ours = load_agent(options.checkpoint)
     config = options.maze(ours.config.maze)

@@ -11,6 +11,7 @@ import tyro
 
 from mazes import reference
 from nav_meta import evaluation, plots, report, two_episodes
+from nav_meta.config import SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -59,6 +60,8 @@ def main() -> None:
     options = tyro.cli(Options)
     if options.mazes < 1 or options.visits < 2:
         raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
+    if not 0 <= options.seed < SEEDS:
+        raise UserError(f"--seed must be between 0 and {SEEDS - 1}.")
     if options.rl2 and (unheard := [name for name in NOT_WITH_RL2 if getattr(options, name) != getattr(Options, name)]):
         raise UserError(f"--rl2 is a table of its own, of given mazes and visits: leave out --{unheard[0]}.")
     clock = time.perf_counter()

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 
 from nav_meta import probe, report
+from nav_meta.config import SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -32,8 +33,8 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, play, probe, print the table."""
     options = tyro.cli(Options)
-    if options.mazes < 2 or options.seed < 0:
-        raise UserError("--mazes must be at least 2, and --seed at least 0.")
+    if options.mazes < 2 or not 0 <= options.seed < SEEDS:
+        raise UserError(f"--mazes must be at least 2, and --seed between 0 and {SEEDS - 1}.")
     clock = time.perf_counter()
     loaded = load_agent(options.checkpoint)
     config = options.maze(loaded.config.maze)

@@ -33,8 +33,8 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, play, film."""
     options = tyro.cli(Options)
-    if options.visits < 1 or options.seed < 0:
-        raise UserError("--visits must be at least 1, and --seed at least 0.")
+    if options.visits < 1 or not 0 <= options.seed < 1 << 62:
+        raise UserError("--visits must be at least 1, and --seed between 0 and 2**62 - 1.")
     if options.height is not None and not 240 <= options.height <= 2160:
         raise UserError("--height must be between 240 and 2160 rows.")
     if options.out is not None and options.out.suffix not in (".mp4", ".webp"):

@@ -39,6 +39,11 @@ def test_presets_for_a_gpu(side, environments):
         (lambda: RunConfig(workers=0), "must split evenly"),
         (lambda: RunConfig(height=8), "height must be between 16 and 480, not 8"),
         (lambda: RunConfig(steps=0), "steps must be at least 1, not 0"),
+        (lambda: RunConfig(seed=-1), "seed must be between 0 and 4194303, not -1"),
+        (lambda: RunConfig(seed=1 << 22), "seed must be between 0 and 4194303, not 4194304"),
+        (lambda: LearnerConfig(learning_rate=-1e-3), "learning_rate must be at least 0, not -0.001"),
+        (lambda: LearnerConfig(max_gradient_norm=float("nan")), "max_gradient_norm must be at least 0, not nan"),
+        (lambda: LearnerConfig(clip=0.0), "clip must be above 0, or None, not 0.0"),
     ],
 )
 def test_what_would_fail_late_is_refused(make, said):

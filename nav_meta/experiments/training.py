@@ -18,9 +18,10 @@ import torch
 import tyro
 from torch import Tensor
 
+from mazes.layout import require_number
 from models.agent import Agent, AgentConfig
 from nav_meta import checkpoint, evaluation, report
-from nav_meta.config import LearnerConfig
+from nav_meta.config import SEEDS, LearnerConfig
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import Experiment, Played
@@ -75,9 +76,8 @@ class TaskConfig:
             )
         if self.agent.critic_units and not self.learner.hint:
             raise ValueError("critic_units must be 0 where hint is 0: there is nothing to tell the critic")
-        for name in ("steps", "seed"):
-            if getattr(self, name) < (name == "steps"):
-                raise ValueError(f"{name} must be at least {int(name == 'steps')}, not {getattr(self, name)}")
+        require_number("steps", self.steps, 1)
+        require_number("seed", self.seed, 0, SEEDS - 1)
 
     @property
     def evaluate_every(self) -> int:
