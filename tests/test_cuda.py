@@ -24,6 +24,9 @@ from nav_meta.learner import Learner
 from nav_meta.training import make_learner, make_task, prepare_device
 from nav_meta.worker import Worker
 
+# One worker runs all of these: the path's functions, which the simulator has compiled too, are compiled once.
+pytestmark = pytest.mark.xdist_group("cuda")
+
 ROOT = Path(__file__).parents[1]
 CONFIGS = {
     "random": MazeConfig(),
