@@ -92,7 +92,13 @@ class _Mazes:
         world = self._world
         if world is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
-        world.step(actions)
+        actions = np.asarray(actions)
+        whole = actions.shape == (world.batch,) and np.issubdtype(actions.dtype, np.integer)
+        if not whole or actions.min() < 0 or actions.max() >= world.actions:
+            raise ValueError(
+                f"actions must be {world.batch} whole numbers between 0 and {world.actions - 1}, not {actions}"
+            )
+        world.step(actions.astype(np.int64, copy=False))
         now = world.time_step()
         visits, steps = self._limits["visits"], self._limits["episode_steps"]
         terminated = np.zeros(world.batch, np.bool_) if visits is None else world.visit >= visits
@@ -134,7 +140,7 @@ class MazeEnv(_Mazes, gymnasium.Env):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Make one of `mazes.simulator.ACTIONS`."""
-        observation, reward, terminated, truncated, info = self._step(np.array([action], np.int64))
+        observation, reward, terminated, truncated, info = self._step(np.array([action]))
         return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), _row(info, 0)
 
     def render(self) -> np.ndarray | None:
@@ -184,7 +190,7 @@ class MazeVectorEnv(_Mazes, VectorEnv):
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Make one of `mazes.simulator.ACTIONS` in every maze."""
-        observation, reward, terminated, truncated, info = self._step(np.asarray(actions, np.int64))
+        observation, reward, terminated, truncated, info = self._step(actions)
         over = self._world.renew()
         if not over.any():
             return observation, reward, terminated, truncated, _masked(info)

@@ -68,6 +68,8 @@ class AgentConfig:
         """
         if self.memory not in MEMORIES:
             raise ValueError(f"memory must be one of {', '.join(MEMORIES)}, not {self.memory!r}")
+        if min(self.channels) < 1:
+            raise ValueError(f"channels must be at least 1, not {self.channels}")
         at_least = {"features": 0, "reward_units": 1, "units": 1, "span": 0, "reader_units": 0, "critic_units": 0}
         for name, least in at_least.items():
             if getattr(self, name) < least:

@@ -1,5 +1,6 @@
 """The configuration of a run, and its presets."""
 
+import math
 import os
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -85,17 +86,14 @@ class LearnerConfig:
             raise ValueError(f"episode ({self.episode}) must be a multiple of rollout ({self.rollout})")
         if self.optimizer not in ("adam", "rmsprop"):
             raise ValueError(f"optimizer must be adam or rmsprop, not {self.optimizer!r}")
-        for name in (
-            "value",
-            "hint",
-            "shaping",
-            "coverage",
-            "learning_rate",
-            "final_learning_rate",
-            "max_gradient_norm",
-        ):
-            if not getattr(self, name) >= 0:
+        for name in ("value", "hint", "shaping", "coverage", "learning_rate", "final_learning_rate"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+        for name in ("entropy", "final_entropy"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)}")
+        if not self.max_gradient_norm > 0:
+            raise ValueError(f"max_gradient_norm must be above 0, not {self.max_gradient_norm}")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be above 0, or None, not {self.clip}")
         for name in ("gamma", "lambda_"):
@@ -177,6 +175,7 @@ class RunConfig:
             if not 16 <= getattr(self, name) <= 480:
                 raise ValueError(f"{name} must be between 16 and 480, not {getattr(self, name)}")
         require_number("seed", self.seed, 0, SEEDS - 1)
+        require_number("features", self.agent.features, 1)  # pictures cannot be read as they are
         for name in ("steps", "evaluate_every", "evaluation_mazes", "final_mazes", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")

@@ -12,18 +12,25 @@ from nav_meta.errors import UserError, reason
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path`, making its folders: whatever happens, the file is the whole new one or the whole old one.
 
+    Devices and pipes are simply written to.
+
     Raises UserError, with the temporary file removed, when the disk is full or the place is not writable.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")  # the same folder: a rename is atomic only within one file system
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():  # a device or a pipe, in whose place a rename would put a file
+            path.write_bytes(data)
+            return
+        target = path.resolve()  # what a link points to
+        # The same folder: a rename is atomic only within one file system.
+        temporary = target.with_name(f".{target.name}.tmp")
         with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())  # before the rename: else a power cut may leave the new name on an empty file
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
+        os.replace(temporary, target)
+        folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # the rename itself
         finally:
@@ -31,5 +38,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         raise UserError(f"cannot write {path}: {reason(error)}; what was there before is untouched.") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ def load_agent(path: Path | None = None) -> Loaded:
         path, contents = checkpoint.load_latest(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
     else:
         contents = checkpoint.load(path)
-    if not {"config", "agent", "step"} <= contents.keys():
+    if not {"config", "agent", "step"} <= contents.keys() or "task" in contents["config"]:
         raise UserError(f"{path} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")
     config = config_from_dict(RunConfig, contents["config"], path)
     agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions_of(config)))
@@ -65,6 +65,8 @@ def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:
     Raises:
         UserError: when options do not fit, as those of another version of the program would not.
     """
+    if not isinstance(values, dict):
+        raise UserError(f"{source} is damaged: it has {values!r} where options should be.")
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)}
     if unknown := sorted(set(values) - known):

@@ -72,9 +72,9 @@ def main() -> None:
         rows = two_episodes.compare(
             players, config, MazeSet("test", 0, options.mazes), seed=options.seed, threads=os.cpu_count() or 1
         )
-        report.show(two_episodes.table(rows), "steps of the episodes that reach the goal; in brackets 95 % intervals")
         if options.json:
             write_result(options.json, {"rows": rows}, two_episodes.mazes_of(config), clock, agents[0].step)
+        report.show(two_episodes.table(rows), "steps of the episodes that reach the goal; in brackets 95 % intervals")
         return
     name, first = next(iter(players.items()))
     again = {name: first}
@@ -98,12 +98,12 @@ def main() -> None:
     caption = "steps; in brackets 95 % bootstrap intervals over mazes"
     if options.generalisation:
         caption += "; random walk, explorer and oracle: in the mazes of the first row"
-    report.show(report.table(rows), caption)
-    if options.plot:
-        plots.plot_latency_by_visit(rows, options.plot)
     if options.json:
         figures = {**next(iter(rows.values())), "rows": rows}
         write_result(options.json, figures, config, clock, agents[0].step)
+    report.show(report.table(rows), caption)
+    if options.plot:
+        plots.plot_latency_by_visit(rows, options.plot)
 
 
 if __name__ == "__main__":

@@ -43,11 +43,11 @@ def main() -> None:
         for split in ("validation", "test")
     )
     figures = probe.figures(fitting, testing)
+    if options.json:
+        write_result(options.json, figures, config, clock, loaded.step)
     report.show(probe.table(figures), probe.CAPTION)
     if options.plot:
         probe.plot(figures, options.plot)
-    if options.json:
-        write_result(options.json, figures, config, clock, loaded.step)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ def main() -> None:
     options = tyro.cli(Options)
     if not options.temperature > 0 or options.mazes < 1:
         raise UserError("--temperature must be above 0, and --mazes at least 1.")
+    if options.out.suffix == ".md":
+        raise UserError("--out must not end in .md: there the table goes, beside the weights.")
     loaded = load_agent(options.run)
     loaded.agent.cool(options.temperature)
     mazes = MazeSet("test", 0, options.mazes)

@@ -3,13 +3,14 @@
 import sys
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from nav_meta import report
-from nav_meta.config import processors
+from nav_meta.config import SEEDS, processors
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import flat, lines
@@ -50,13 +51,20 @@ class Options:
 def main() -> None:
     """Parse the command line, train, show the table."""
     # The experiment decides what the other options' defaults are.
-    task = next((argument for argument in sys.argv[1:] if argument in EXPERIMENTS), next(iter(EXPERIMENTS)))
+    named = [
+        argument
+        for before, argument in pairwise(sys.argv)
+        if argument in EXPERIMENTS and before not in ("--out", "--json", "--start")  # a folder may have a task's name
+    ]
+    task = named[0] if named else next(iter(EXPERIMENTS))
     try:
         options = tyro.cli(Options, default=Options(tyro.MISSING, preset(task)))
     except ValueError as error:  # of TaskConfig: tyro only puts those of nested options into words
         raise UserError(f"{error}.") from error
     if options.seeds < 1 or options.jobs < 1:
         raise UserError("--seeds and --jobs must be at least 1.")
+    if options.config.seed + options.seeds > SEEDS:
+        raise UserError(f"--seed and --seeds must not lead beyond {SEEDS - 1}.")
     clock = time.perf_counter()
     folder = options.out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     steps = 0
@@ -70,14 +78,14 @@ def main() -> None:
     agents = {name: [load(job) for job in some] for name, some in jobs.items()}
     experiment = EXPERIMENTS[task]
     rows = finish(experiment, config, agents, folder)
+    if options.json:
+        write_result(options.json, flat(rows), config, clock, steps)
     report.show(
         lines(rows, experiment.columns),
         f"{experiment.title}; in square brackets 95 % intervals over test episodes, in round ones each seed",
     )
     for name in ("table.md", "figure.png"):
         print(folder / name, file=sys.stderr)
-    if options.json:
-        write_result(options.json, flat(rows), config, clock, steps)
 
 
 if __name__ == "__main__":

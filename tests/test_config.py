@@ -5,6 +5,7 @@ import os
 import pytest
 
 from mazes.layout import MazeConfig
+from models.agent import AgentConfig
 from nav_meta.config import PRESETS, LearnerConfig, RunConfig
 
 
@@ -42,7 +43,11 @@ def test_presets_for_a_gpu(side, environments):
         (lambda: RunConfig(seed=-1), "seed must be between 0 and 4194303, not -1"),
         (lambda: RunConfig(seed=1 << 22), "seed must be between 0 and 4194303, not 4194304"),
         (lambda: LearnerConfig(learning_rate=-1e-3), "learning_rate must be at least 0, not -0.001"),
-        (lambda: LearnerConfig(max_gradient_norm=float("nan")), "max_gradient_norm must be at least 0, not nan"),
+        (lambda: LearnerConfig(learning_rate=float("inf")), "learning_rate must be at least 0, not inf"),
+        (lambda: LearnerConfig(max_gradient_norm=float("nan")), "max_gradient_norm must be above 0, not nan"),
+        (lambda: LearnerConfig(final_entropy=float("nan")), "final_entropy must be a number, not nan"),
+        (lambda: AgentConfig(channels=(0, 32)), r"channels must be at least 1, not \(0, 32\)"),
+        (lambda: RunConfig(agent=AgentConfig(features=0)), "features must be at least 1, not 0"),
         (lambda: LearnerConfig(clip=0.0), "clip must be above 0, or None, not 0.0"),
     ],
 )

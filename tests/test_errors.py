@@ -80,6 +80,19 @@ def test_write_atomically_keeps_the_old_file_when_interrupted(tmp_path, monkeypa
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_write_atomically_follows_links_and_spares_devices(tmp_path):
+    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(file)
+    write_atomically(link, b"one")
+    assert link.is_symlink() and file.read_bytes() == b"one"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(pipe, b"two")
+    assert os.read(reader, 10) == b"two" and pipe.is_fifo()
+    os.close(reader)
+    assert sorted(os.listdir(tmp_path)) == ["file", "link", "pipe"]
+
+
 def test_write_below_a_file_is_one_sentence(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="cannot write .*file/x"):

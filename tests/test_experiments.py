@@ -196,6 +196,8 @@ def test_other_options_in_the_same_folder(finished, script):
         (["two-step", "--learner.shaping", 1], "shaping must be 0: TwoStep does not know what actions pay on average"),
         (["two-step", "--learner.hint", 1], "hint must be 0: TwoStep has nothing to ask the auxiliary head for"),
         (["mdp-10", "--learner.hint", 0], "critic_units must be 0 where hint is 0"),
+        (["--start", "mdp-10", "two-step", "--learner.hint", 1], "hint must be 0: TwoStep has nothing"),
+        (["independent", "--seed", 4194303, "--seeds", 2], "--seed and --seeds must not lead beyond 4194303"),
     ],
 )
 def test_bad_input(script, arguments, said):

@@ -142,3 +142,8 @@ def test_illegal_use():
         MazeEnv().step(0)
     with pytest.raises(ValueError, match="a list of 2"):
         MazeVectorEnv(2).reset(seed=[1, 2, 3])
+    mazes = MazeVectorEnv(2)
+    mazes.reset(seed=0)
+    for actions in ([0, 3], [-1, 0], [0], [0.0, 1.0], [[0, 1]]):
+        with pytest.raises(ValueError, match="actions must be 2 whole numbers between 0 and 2"):
+            mazes.step(np.array(actions))

@@ -271,6 +271,8 @@ def test_a_run_is_released_with_its_table(finished: Path, tmp_path: Path, script
     assert result.returncode == 0 and "(mine)" in result.stdout
     figures = json.loads((tmp_path / "test.json").read_text())
     assert f"| agent | {report.figure(figures, 'latency/first')} |" in page
+    result = script("release.py", finished, "--out", page_path := weights.with_suffix(".md"))
+    assert result.returncode == 2 and "--out must not end in .md" in result.stderr and page_path.read_text() == page
     result = script("release.py", finished, "--out", tmp_path / "other.pt", "--temperature", 0)
     assert result.returncode == 2 and "--temperature must be above 0" in result.stderr
     assert not (tmp_path / "other.pt").exists()
@@ -301,6 +303,20 @@ def make_another_task(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "holds no maze agent"
 
 
+def make_another_experiment(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    contents = checkpoint.load(path)
+    contents["config"]["task"] = "two-step"
+    checkpoint.save(path, contents)
+    return "holds no maze agent"
+
+
+def make_nonsense(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    contents = checkpoint.load(path)
+    contents["config"]["maze"] = 3
+    checkpoint.save(path, contents)
+    return "has 3 where options should be"
+
+
 def make_another_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     contents = checkpoint.load(path)
     contents["config"]["maze"]["lava"] = True
@@ -308,7 +324,13 @@ def make_another_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "unknown option lava"
 
 
-@pytest.mark.parametrize("make", [make_foreign, make_newer, make_another_net, make_another_task, make_another_version])
+@pytest.mark.parametrize(
+    "make",
+    [
+        make_foreign, make_newer, make_another_net, make_another_task, make_another_experiment, make_nonsense,
+        make_another_version,
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("name", ["evaluate.py", "watch.py"])
 def test_checkpoints_that_are_no_use(
     make: Callable, name: str, copy: Path, script: Script, monkeypatch: pytest.MonkeyPatch
