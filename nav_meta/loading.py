@@ -39,8 +39,8 @@ def load_agent(path: Path | None = None) -> Loaded:
         path, contents = checkpoint.load_latest(path / "checkpoints" if (path / "checkpoints").is_dir() else path)
     else:
         contents = checkpoint.load(path)
-    if not {"config", "agent", "step"} <= contents.keys() or "task" in contents["config"]:
-        raise UserError(f"{path} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")
+    if not {"config", "agent", "step"} <= contents.keys():
+        raise _no_maze_agent(path)
     config = config_from_dict(RunConfig, contents["config"], path)
     agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions_of(config)))
     try:
@@ -70,6 +70,8 @@ def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:
     hints = get_type_hints(kind)
     known = {field.name for field in fields(kind)}
     if unknown := sorted(set(values) - known):
+        if "task" in unknown:  # a run of train_task.py
+            raise _no_maze_agent(source)
         raise UserError(
             f"{source} was written by another version: it has the unknown option {unknown[0]}; use that version."
         )
@@ -84,3 +86,7 @@ def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:
         return kind(**arguments)
     except (TypeError, ValueError) as error:
         raise UserError(f"{source} holds an option that does not fit: {error}.") from error
+
+
+def _no_maze_agent(source: Path) -> UserError:
+    return UserError(f"{source} holds no maze agent: name a run of train_nav.py or one of its checkpoints.")

@@ -317,6 +317,11 @@ def make_nonsense(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "has 3 where options should be"
 
 
+def make_no_options(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    checkpoint.save(path, checkpoint.load(path) | {"config": 3})
+    return "has 3 where options should be"
+
+
 def make_another_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     contents = checkpoint.load(path)
     contents["config"]["maze"]["lava"] = True
@@ -328,7 +333,7 @@ def make_another_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     "make",
     [
         make_foreign, make_newer, make_another_net, make_another_task, make_another_experiment, make_nonsense,
-        make_another_version,
+        make_no_options, make_another_version,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["evaluate.py", "watch.py"])
