@@ -6,6 +6,7 @@ indices are rooms and odd ones gaps, and a cell is either open or solid. x grows
 (south).
 """
 
+import math
 import numbers
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -48,7 +49,7 @@ _FIXED_SEED = np.uint64(2016)
 def require_number(name: str, value: object, low: int, high: int | None = None, *, whole: bool = False) -> None:
     """Raise ValueError, which names the option and its range, unless `value` is a number in it; `high` None: no end."""
     number = isinstance(value, numbers.Integral if whole else numbers.Real)
-    if not number or not low <= value or (high is not None and not value <= high):
+    if not number or not low <= value < math.inf or (high is not None and not value <= high):
         kind = "" if number else "a whole number, " if whole else "a number, "
         limits = f"at least {low}" if high is None else f"between {low} and {high}"
         raise ValueError(f"{name} must be {kind}{limits}, not {value!r}")

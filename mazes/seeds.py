@@ -8,8 +8,8 @@ to carry or to save, and the same seed gives the same maze on every machine.
 import numpy as np
 from numba import njit
 
-_SPLIT_BITS = 62
-"""The two highest bits of a maze seed name its split."""
+SPLIT_SIZE = 1 << 62
+"""Maze seeds in each split: their two highest bits name the split."""
 
 SPLITS = {"train": 0, "validation": 1, "test": 2}
 
@@ -21,19 +21,19 @@ def split_seeds(split: str, first: int, count: int) -> np.ndarray:
     """Return the `count` maze seeds of a split that start at index `first`, uint64 [count].
 
     Raises:
-        ValueError: for an unknown split or an index outside of [0, 2**62).
+        ValueError: for an unknown split or an index outside of [0, SPLIT_SIZE).
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
-    if first < 0 or count < 0 or first + count > 2**_SPLIT_BITS:
-        raise ValueError(f"maze indices must lie in [0, 2**{_SPLIT_BITS}), not [{first}, {first + count})")
-    offset = np.uint64(SPLITS[split] << _SPLIT_BITS)
+    if first < 0 or count < 0 or first + count > SPLIT_SIZE:
+        raise ValueError(f"maze indices must lie in [0, 2**62), not [{first}, {first + count})")
+    offset = np.uint64(SPLITS[split] * SPLIT_SIZE)
     return offset + np.uint64(first) + np.arange(count, dtype=np.uint64)
 
 
 def split_of(seeds: np.ndarray) -> np.ndarray:
     """Return the number of each seed's split (the values of `SPLITS`), int64 of the same shape."""
-    return (np.asarray(seeds, dtype=np.uint64) >> np.uint64(_SPLIT_BITS)).astype(np.int64)
+    return (np.asarray(seeds, dtype=np.uint64) // np.uint64(SPLIT_SIZE)).astype(np.int64)
 
 
 @njit(inline="always")

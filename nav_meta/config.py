@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mazes.layout import MazeConfig, require_number
+from mazes.seeds import SPLIT_SIZE
 from models.agent import AgentConfig
 
 MAZES_PER_SEED = 1 << 40
 """Training mazes are used once each; runs of different seeds draw from different ranges."""
-SEEDS = (1 << 62) // MAZES_PER_SEED
+SEEDS = SPLIT_SIZE // MAZES_PER_SEED
 """Seeds of runs, and of actions in evaluations, lie below."""
 
 
@@ -80,15 +81,13 @@ class LearnerConfig:
             ValueError: names the option and its range.
         """
         for name in ("environments", "rollout", "episode", "passes", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            require_number(name, getattr(self, name), 1, whole=True)
         if self.episode % self.rollout:
             raise ValueError(f"episode ({self.episode}) must be a multiple of rollout ({self.rollout})")
         if self.optimizer not in ("adam", "rmsprop"):
             raise ValueError(f"optimizer must be adam or rmsprop, not {self.optimizer!r}")
         for name in ("value", "hint", "shaping", "coverage", "learning_rate", "final_learning_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)}")
+            require_number(name, getattr(self, name), 0)
         for name in ("entropy", "final_entropy"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a number, not {getattr(self, name)}")
@@ -97,8 +96,7 @@ class LearnerConfig:
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be above 0, or None, not {self.clip}")
         for name in ("gamma", "lambda_"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
+            require_number(name, getattr(self, name), 0, 1)
 
     def check_split(self, workers: int) -> None:
         """Check that the environments can be dealt to so many workers.

@@ -27,21 +27,36 @@ def reason(error: OSError) -> str:
     return _REASONS.get(error.errno, error.strerror or str(error))
 
 
-def exit_on_user_error(main: Callable[[], object]) -> int:
+STOPPED = 130
+"""Exit code of what was stopped before its end, as a shell tells of Ctrl-C."""
+
+
+def say(text: str) -> None:
+    """Write a line to stderr; whoever has closed the terminal does not stop a program that can do without it."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def exit_on_user_error(main: Callable[[], int | None]) -> int:
     """Run `main` and return the exit code: `sys.exit(exit_on_user_error(main))` ends every script.
 
-    0 when `main` returns; 2 and one line `error: ...` on stderr for a `UserError` or a full, forbidden or read-only
-    disk; 130 for Ctrl-C; 141 when whoever read our output, such as `head`, has gone. Other exceptions pass through:
-    they are ours to mend, and the traceback is needed for it.
+    What `main` returns, None being 0; 2 and one line `error: ...` on stderr for a `UserError` or a full, forbidden or
+    read-only disk; STOPPED for Ctrl-C; 141 when whoever read our output, such as `head`, has gone. Other exceptions
+    pass through: they are ours to mend, and the traceback is needed for it.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed before we began
+            setattr(sys, name, open(os.devnull, "w"))
     try:
-        main()
+        code = main()
         sys.stdout.flush()
     except UserError as error:
         text = str(error)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+        say("interrupted")
+        return STOPPED
     except BrokenPipeError:
         if not _output_is_cut():  # the pipe is one between our own processes
             raise
@@ -51,7 +66,7 @@ def exit_on_user_error(main: Callable[[], object]) -> int:
             raise
         text = f"{error.filename or 'writing failed'}: {reason(error)}"
     else:
-        return 0
+        return code or 0
     # In one piece: ranks that fail side by side share the terminal, unbuffered, and would mix their words.
     sys.stderr.write(f"error: {' '.join(text.splitlines())}\n")
     return 2

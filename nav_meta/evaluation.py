@@ -9,10 +9,11 @@ Two controls tell whether memory of the goal makes later visits shorter: `forget
 with `goal_moves` the goal is in another room from the second visit on.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ _PARTS = 4
 """Mazes are dealt to this many batches, each with random numbers of its own, whatever the number of threads."""
 _BATCH = 64
 _RESAMPLES = 2000
+
+T, U = TypeVar("T"), TypeVar("U")
 
 
 class Policy(Protocol):
@@ -188,6 +191,7 @@ def run_visits(
         render: what draws the pictures.
     """
     parts = np.array_split(seeds, min(_PARTS, max(1, len(seeds) // 8)))
+    abandoned = threading.Event()
 
     def play(part: int) -> Visits:
         world, maze = stream(
@@ -200,13 +204,12 @@ def run_visits(
             cap=cap,
             render=render,
         )
-        return _play(make_policy(world.batch, seed * _PARTS + part), world, maze, len(parts[part]))
+        return _play(make_policy(world.batch, seed * _PARTS + part), world, maze, len(parts[part]), abandoned)
 
     if threads == 1:  # on this thread: an OpenGL context belongs to the one that made it
         played = [play(part) for part in range(len(parts))]
     else:
-        with ThreadPoolExecutor(threads) as pool:
-            played = list(pool.map(play, range(len(parts))))
+        played = _in_threads(play, range(len(parts)), threads, abandoned)
     return Visits(*(np.concatenate(field) for field in zip(*played, strict=True)))
 
 
@@ -282,11 +285,25 @@ def stream(
     return environment, maze
 
 
-def _play(policy: Policy, environment: MazeEnvironment, maze: np.ndarray, count: int) -> Visits:
-    """Play the `count` mazes of a `stream`."""
+def _in_threads(work: Callable[[T], U], parts: Sequence[T], threads: int, abandoned: threading.Event) -> list[U]:
+    """Return work(part) of each part; `abandoned` tells those at work that Ctrl-C, or an error, made all of it vain."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        return list(pool.map(work, parts))
+    except BaseException:
+        abandoned.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _play(
+    policy: Policy, environment: MazeEnvironment, maze: np.ndarray, count: int, abandoned: threading.Event
+) -> Visits:
+    """Play the `count` mazes of a `stream`, or until it is abandoned."""
     latency = np.zeros((count + 1, environment.visits), np.int32)
     found = np.zeros((count + 1, environment.visits), np.bool_)
-    while (maze < count).any():
+    while (maze < count).any() and not abandoned.is_set():
         environment.step(policy(environment.time_step()))
         ended = environment.ended
         index = np.flatnonzero(ended.ended)
@@ -364,8 +381,8 @@ def run_recogniser(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, thr
         some = Layout(*(field[rows] for field in layouts))
         return paths.recogniser_steps(config, some, starts[rows], config.visit_cap)
 
-    with ThreadPoolExecutor(threads) as pool:
-        steps = np.concatenate(list(pool.map(play, np.array_split(np.arange(mazes.count), threads))))
+    few = np.array_split(np.arange(mazes.count), -(-mazes.count // 8))  # so that Ctrl-C need not wait for long
+    steps = np.concatenate(_in_threads(play, few, threads, threading.Event()))
     return Visits(steps, steps < config.visit_cap)
 
 

@@ -29,6 +29,8 @@ class AgentInMaze:
         Raises:
             UserError: there are no such mazes.
         """
+        if self.rooms is not None and (self.kind or trained.kind) == "imaze":
+            raise UserError("--rooms is for random and fixed mazes: the I-maze has one size.")
         given = {"kind": self.kind, "step_size": self.step_size, "rows": self.rooms, "columns": self.rooms}
         try:
             return replace(trained, **{key: value for key, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""Figures of an evaluation and of training, as PNG files."""
+"""Figures of an evaluation and of training, as PNG, PDF or SVG files."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from nav_meta.errors import UserError
 from nav_meta.files import write_atomically
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 REFERENCE = "#222222"
 FAINT = "#8a8f98"
 _MARKERS = "osDv^PX"
+_FORMATS = (".png", ".pdf", ".svg")
 
 
 class Panel(NamedTuple):
@@ -45,7 +47,7 @@ PANELS = (
     Panel("memory score (1: shortest path)", "latency/memory_score", limits=(-1.0, 1.05)),
     Panel("success of later visits", "success/later"),
     Panel("speedup: first / later (dashed: ideal)", "latency/speedup", "latency/ideal_speedup"),
-    Panel("return of an episode (goals found)", "return"),
+    Panel("return of an episode (mazes: goals found)", "return"),
     Panel("entropy of the policy, nats", "loss/entropy"),
     Panel("value: explained variance", "loss/explained_variance"),
     Panel("environment steps per second", "time/steps_per_second"),
@@ -59,7 +61,7 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
     Args:
         rows: name -> the metrics of `evaluation.metrics` on the same mazes, the agent's first; oracle and explorer are
             in each of them, and the first's are drawn.
-        path: the PNG file.
+        path: the file, .png, .pdf or .svg.
 
     Raises:
         UserError: when it cannot be written.
@@ -106,25 +108,34 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
 
 
 def plot_training(rows: Sequence[Metrics], path: Path) -> None:
-    """Plot the learning curves of one run, the rows of its `metrics.jsonl`, into a PNG file; UserError as above."""
+    """Plot the learning curves of one run, the rows of its `metrics.jsonl`, as `plot_runs` does."""
     plot_runs({"": [rows]}, path)
 
 
 def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> None:
     """Plot the learning curves of groups of runs, each group as its mean with a band from the lowest to the highest.
 
+    Panels are those of `PANELS` of which the runs know something, and one for each figure of a validation.
+
     Args:
         groups: name -> runs that differ by their seed alone, each the rows of its `metrics.jsonl`.
-        path: the PNG file.
+        path: the file, .png, .pdf or .svg.
 
     Raises:
         UserError: when it cannot be written.
     """
-    figure = Figure(figsize=(18, 6.6), dpi=110, layout="constrained")
-    grid = figure.subplots(2, len(PANELS) // 2)
-    for axes in grid.flat[1:-1]:
-        axes.sharex(grid[0, 0])
-    for axes, panel in zip(grid.flat, PANELS, strict=True):
+    known = {key for runs in groups.values() for rows in runs for row in rows for key in row}
+    panels = [Panel(key, key) for key in sorted(known) if key.startswith("validation/")]
+    panels += [panel for panel in PANELS if panel.key in known]
+    columns = -(-len(panels) // 2)
+    figure = Figure(figsize=(3.6 * columns, 6.6), dpi=110, layout="constrained")
+    grid = figure.subplots(2, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    by_steps = [axes for axes, panel in zip(grid.flat, panels, strict=False) if not panel.by_minutes]
+    for axes in by_steps[1:]:
+        axes.sharex(by_steps[0])
+    for axes, panel in zip(grid.flat, panels, strict=False):
         for colour, (name, runs) in zip(COLOURS * len(groups), groups.items(), strict=False):
             if panel.by_minutes:
                 runs = [_by_minutes(rows) for rows in runs]
@@ -147,15 +158,14 @@ def plot_runs(groups: Mapping[str, Sequence[Sequence[Metrics]]], path: Path) -> 
             axes.set_ylim(_cut(axes.get_ylim(), panel.limits))
         if panel.log:
             _log_steps(axes)
+        if axes in grid[1]:
+            axes.set_xlabel("minutes of training" if panel.by_minutes else "environment steps")
         clean(axes)
-    for axes in grid[1, :-1]:
-        axes.set_xlabel("environment steps")
-    grid[1, -1].set_xlabel("minutes of training")
     grid[0, 0].xaxis.set_major_locator(MaxNLocator(5))  # shared, as is the formatter
     grid[0, 0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     if any(groups):
-        handles, labels = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+        lines = {line.get_label(): line for axes in grid.flat for line in axes.get_legend_handles_labels()[0]}
+        figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=4, frameon=False)
     save(figure, path)
 
 
@@ -164,7 +174,7 @@ def plot_speeds(rows: Sequence["Speed"], path: Path) -> None:
 
     Args:
         rows: those of `benchmark.speeds`.
-        path: the PNG file.
+        path: the file, .png, .pdf or .svg.
 
     Raises:
         UserError: when it cannot be written.
@@ -265,9 +275,16 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
+def require_format(path: Path | None) -> None:
+    """Raise UserError, before hours of work, when a file's name does not say that it is a figure `save` can write."""
+    if path is not None and path.suffix.lower() not in _FORMATS:
+        raise UserError(f"cannot draw {path}: its name must end in {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}.")
+
+
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG file, whole or not at all; UserError when the disk refuses."""
+    """Write a figure in the format its name ends in, whole or not at all; UserError when that or the disk refuses."""
+    require_format(path)
     FigureCanvasAgg(figure)  # no global state and no window, unlike pyplot
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format=path.suffix[1:].lower())
     write_atomically(path, buffer.getvalue())

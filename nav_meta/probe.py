@@ -321,7 +321,7 @@ def plot(found: Mapping[str, float], path: Path) -> None:
 
     Args:
         found: the `figures`.
-        path: the PNG file.
+        path: the file, .png, .pdf or .svg.
 
     Raises:
         UserError: when it cannot be written.

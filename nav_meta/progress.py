@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+
+from nav_meta.errors import say
 
 SHOWN = {"return": "return", "latency/first": "first", "latency/later": "later"}  # metric -> its short name
 
@@ -55,14 +56,14 @@ class Progress:
             self._bar.update(self._task, completed=step, description=self._line(step))
         elif now - self._printed >= _PLAIN_SECONDS or step >= self._total:
             self._printed = now
-            print(f"{self._label}step {step:,}  {self._line(step)}", file=sys.stderr, flush=True)
+            say(f"{self._label}step {step:,}  {self._line(step)}")
 
     def message(self, text: str) -> None:
         """A line that stays."""
         if self._live:
             self._console.print(text, markup=False, soft_wrap=True)
         else:
-            print(self._label + text, file=sys.stderr, flush=True)
+            say(self._label + text)
 
     def _line(self, step: int) -> str:
         """All of it in 80 columns, with a bar of 10 before it."""

@@ -186,8 +186,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         end += len(line)
         try:
             row = json.loads(line)
-            row["step"]
-        except (ValueError, KeyError, TypeError) as error:
+            if not all(value is None or isinstance(value, int | float) for value in row.values()):
+                raise TypeError("a metric that is no number")
+            row["step"] + 0
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged in line {number}: mend or delete that line.") from error
         yield end, row
 

@@ -169,12 +169,19 @@ def markdown(headed: tuple[list[str], list[list[str]]]) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
+class _Console(Console):
+    """Who has closed our output is told of by `errors.exit_on_user_error`, as everywhere, and not by rich."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 (rich calls this where it has caught BrokenPipeError)
+
+
 def show(
     headed: tuple[list[str], list[list[str]]], caption: str = "steps; in brackets 95 % bootstrap intervals over mazes"
 ) -> None:
     """Print a table to stdout."""
     head, lines = headed
-    console = Console() if Console().is_terminal else Console(width=200)
+    console = _Console() if _Console().is_terminal else _Console(width=200)
     drawn = Table(caption=caption)
     for heading in head:
         drawn.add_column(heading)

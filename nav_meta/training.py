@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from mazes.seeds import split_seeds
 from models.agent import Agent
 from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
 from nav_meta.config import MAZES_PER_SEED, RunConfig
-from nav_meta.errors import UserError
+from nav_meta.errors import UserError, say
 from nav_meta.evaluation import MazeSet, Trajectory
 from nav_meta.files import write_atomically
 from nav_meta.learner import Learner
@@ -104,7 +103,7 @@ def prepare_device(config: RunConfig, device: str) -> None:
 
 
 class Stop:
-    """Ctrl-C and SIGTERM ask for a stop after the present update; a second Ctrl-C does not wait.
+    """Ctrl-C, SIGTERM and a closed terminal ask for a stop after the present update; a second Ctrl-C does not wait.
 
     SIGTERM may come more than once, from SLURM and again from `torchrun`, which passes its own on: all is to be saved.
     """
@@ -117,8 +116,10 @@ class Stop:
     def __enter__(self) -> "Stop":
         """Take over the signals; only the main thread may."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._ask)
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+                    self._old[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,7 +133,7 @@ class Stop:
                 raise KeyboardInterrupt
             return
         self.asked = True
-        print("\nstopping after this update; another Ctrl-C stops at once", file=sys.stderr)
+        say("\nstopping after this update; another Ctrl-C stops at once")
 
 
 def resumed_config(folder: Path) -> RunConfig:
@@ -184,7 +185,7 @@ def train(
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
     if finished and ranks.lead():
-        print(f"evaluating on {config.final_mazes} test mazes", file=sys.stderr)
+        say(f"evaluating on {config.final_mazes} test mazes; if this is stopped, do it again with: {command}")
         figures = _finish(learner, config, folder, tracker, others)
     tracker.finish()
     return figures
@@ -223,7 +224,7 @@ def run(
         label: tells this run's lines of progress from those of others.
 
     Returns:
-        False when it was stopped by Ctrl-C or SIGTERM: all is saved.
+        False when it was stopped by Ctrl-C, SIGTERM or SIGHUP: all is saved.
 
     Raises:
         UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
@@ -340,7 +341,7 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
             write()
             made.append(path)
         except UserError as error:  # a run without pictures is a run nevertheless
-            print(f"no {path.stem}: {error}", file=sys.stderr)
+            say(f"no {path.stem}: {error}")
     for path in made[1:]:
         log = tracker.log_video if path.suffix == ".mp4" else tracker.log_image
         log(learner.step, f"{path.parent.name}/{path.stem}", path)
@@ -348,7 +349,7 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
     tracker.log(learner.step, {f"test/{key}": value for key, value in rows["agent"].items()})
     report.show(table)
     for path in made:
-        print(path, file=sys.stderr)
+        say(str(path))
     return rows["agent"]
 
 

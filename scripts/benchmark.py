@@ -41,7 +41,7 @@ class Options:
     """Measure sizes of mazes and pictures, batches and threads too, beside MiniWorld and ViZDoom; two minutes (world).
     """
     plot: Path | None = None
-    """Where to put a figure of the table (world)."""
+    """Where to put a figure of the table, a PNG, PDF or SVG file (world)."""
     motion: int = 100_000
     """Steps compared for each step size (parity)."""
     sheet: Path | None = None
@@ -61,10 +61,10 @@ def main() -> None:
 
 
 def _measure(options: Options) -> None:
-    height, width = (
-        options.height or (30 if options.what == "train" else 60),
-        options.width or (40 if options.what == "train" else 80),
-    )
+    usual = (30, 40) if options.what == "train" else (60, 80)
+    height = usual[0] if options.height is None else options.height
+    width = usual[1] if options.width is None else options.width
+    plots.require_format(options.plot)
     if ranks.count() > 1 and options.what != "train":
         raise UserError(f"{options.what} is measured by one process: start it without torchrun.")
     if min(options.batch, options.threads, options.pairs, options.motion) < 1:

@@ -46,7 +46,7 @@ class Options(AgentInMaze):
     rl2: bool = False
     """RL^2's own protocol instead: 5x5 rooms, two episodes of at most 250 steps from the same place."""
     plot: Path | None = None
-    """Draw steps by visit here, a PNG file."""
+    """Draw steps by visit here, a PNG, PDF or SVG file."""
     json: Path | None = None
     """Write the figures here."""
 
@@ -62,6 +62,7 @@ def main() -> None:
         raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
     if not 0 <= options.seed < SEEDS:
         raise UserError(f"--seed must be between 0 and {SEEDS - 1}.")
+    plots.require_format(options.plot)
     if options.rl2 and (unheard := [name for name in NOT_WITH_RL2 if getattr(options, name) != getattr(Options, name)]):
         raise UserError(f"--rl2 is a table of its own, of given mazes and visits: leave out --{unheard[0]}.")
     clock = time.perf_counter()

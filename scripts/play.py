@@ -9,6 +9,7 @@ from typing import Literal
 import tyro
 
 from mazes.layout import MazeConfig
+from mazes.seeds import SPLIT_SIZE
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.play import play
 
@@ -35,7 +36,7 @@ def main() -> None:
         raise UserError(
             "there is no display to open a window on: run this on a desktop, or film an agent with watch.py."
         )
-    if options.seed is not None and not 0 <= options.seed < 1 << 62:
+    if options.seed is not None and not 0 <= options.seed < SPLIT_SIZE:
         raise UserError("--seed must be between 0 and 2**62 - 1.")
     try:
         config = MazeConfig(options.kind, options.rooms, options.rooms, step_size=options.step_size)

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from nav_meta.errors import UserError, exit_on_user_error
-from nav_meta.plots import plot_runs
+from nav_meta.plots import plot_runs, require_format
 from nav_meta.records import learning_curves
 
 
@@ -19,7 +19,8 @@ class Options:
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of runs."""
     out: Path | None = None
-    """The PNG file; by default plots/training.png in the first run's folder, or plots/comparison.png for several."""
+    """The PNG, PDF or SVG file; by default plots/training.png in the first run's folder, or plots/comparison.png for
+    several."""
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
     options = tyro.cli(Options)
     if not options.runs:
         raise UserError("name at least one run's folder.")
+    require_format(options.out)
     curves = learning_curves(options.runs)
     if len(curves) == 1:
         curves = {"": next(iter(curves.values()))}

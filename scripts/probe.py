@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from nav_meta import probe, report
+from nav_meta import plots, probe, report
 from nav_meta.config import SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
@@ -25,7 +25,7 @@ class Options(AgentInMaze):
     seed: int = 0
     """Of the actions drawn, and of the moments."""
     plot: Path | None = None
-    """Draw the figures here, a PNG file."""
+    """Draw the figures here, a PNG, PDF or SVG file."""
     json: Path | None = None
     """Write the figures here."""
 
@@ -35,6 +35,7 @@ def main() -> None:
     options = tyro.cli(Options)
     if options.mazes < 2 or not 0 <= options.seed < SEEDS:
         raise UserError(f"--mazes must be at least 2, and --seed between 0 and {SEEDS - 1}.")
+    plots.require_format(options.plot)
     clock = time.perf_counter()
     loaded = load_agent(options.checkpoint)
     config = options.maze(loaded.config.maze)

@@ -1,6 +1,7 @@
 """Make a run's agent the released one: its weights, and beside them how it was trained and how it does."""
 
 import json
+import math
 import os
 import sys
 from dataclasses import asdict, dataclass
@@ -37,11 +38,12 @@ class Options:
 def main() -> None:
     """Parse the command line, load, test, write."""
     options = tyro.cli(Options)
-    if not options.temperature > 0 or options.mazes < 1:
-        raise UserError("--temperature must be above 0, and --mazes at least 1.")
+    if not 0 < options.temperature < math.inf or options.mazes < 1:
+        raise UserError("--temperature must be a number above 0, and --mazes at least 1.")
     if options.out.suffix == ".md":
         raise UserError("--out must not end in .md: there the table goes, beside the weights.")
     loaded = load_agent(options.run)
+    commit = read_commit(options.run)  # before the test: a checkpoint without its run has none
     loaded.agent.cool(options.temperature)
     mazes = MazeSet("test", 0, options.mazes)
     (player,) = report.players([loaded]).values()
@@ -51,7 +53,7 @@ def main() -> None:
     cooled = f"; logits divided by {options.temperature}" if options.temperature != 1 else ""
     text = (
         f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, "
-        f"at commit {read_commit(options.run)}{cooled}. "
+        f"at commit {commit}{cooled}. "
         f"{options.mazes} test mazes, six visits to each "
         f"(`python scripts/evaluate.py {_in_repository(options.out)}`):"
         f"\n\n{report.markdown(report.table(rows))}\n```json\n{json.dumps(contents['config'], indent=2)}\n```\n"

@@ -10,7 +10,7 @@ import tyro
 
 from nav_meta import report
 from nav_meta.config import processors
-from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.errors import STOPPED, UserError, exit_on_user_error
 from nav_meta.experiments.page import figures_of
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import describe, plan, reproduce
@@ -38,8 +38,8 @@ class Options:
     """Write each experiment's figures here."""
 
 
-def main() -> None:
-    """Parse the command line, list what there is to do, do it."""
+def main() -> int:
+    """Parse the command line, list what there is to do, do it; return the exit code."""
     options = tyro.cli(Options)
     if options.seeds < 1 or options.jobs < 1:
         raise UserError("--seeds and --jobs must be at least 1.")
@@ -51,11 +51,12 @@ def main() -> None:
     page = reproduce(items, folder, command, parallel=options.jobs, wandb=options.wandb)
     if page is None:
         print(f"go on with: {command}", file=sys.stderr)
-        return
+        return STOPPED
     print(page)
     if options.json:
         steps = sum(item.config.steps * (item.seeds + 1) for item in items)
         write_result(options.json, figures_of(folder, [item.experiment for item in items]), options, clock, steps)
+    return 0
 
 
 if __name__ == "__main__":

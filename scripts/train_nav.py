@@ -11,7 +11,7 @@ import tyro
 
 from nav_meta import ranks
 from nav_meta.config import PRESETS, RunConfig
-from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.errors import STOPPED, UserError, exit_on_user_error
 from nav_meta.records import CONFIG, write_result
 from nav_meta.training import resumed_config, train
 
@@ -39,18 +39,20 @@ class Options:
     """Write the final figures here."""
 
 
-def main() -> None:
-    """Parse the command line, train, write the figures."""
+def main() -> int:
+    """Parse the command line, train, write the figures; return the exit code."""
     # The preset, or the run to continue, decides what the other options' defaults are.
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset", choices=PRESETS, default="default")
+    early.add_argument("--preset", choices=PRESETS)
     early.add_argument("--resume", type=Path)
     given, _ = early.parse_known_args()
-    defaults = resumed_config(given.resume) if given.resume else PRESETS[given.preset]
+    defaults = resumed_config(given.resume) if given.resume else PRESETS[given.preset or "default"]
     try:
         options = tyro.cli(Options, default=Options(config=defaults))
     except ValueError as error:  # of RunConfig: tyro only puts those of nested options into words
         raise UserError(f"{error}.") from error
+    if options.resume and (given.preset or options.out):
+        raise UserError("--resume goes on in the run's own folder with its own options: leave out --preset and --out.")
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     resume = options.resume is not None or (ranks.restarted() and (folder / CONFIG).exists())
     clock = time.perf_counter()
@@ -59,8 +61,11 @@ def main() -> None:
             options.config, folder,
             device=options.device, resume=resume, wandb=options.wandb, compare=options.compare,
         )  # fmt: skip
-    if options.json and figures is not None:
+        if figures is None:
+            return STOPPED if ranks.lead() else 0
+    if options.json:
         write_result(options.json, figures, options.config, clock, options.config.steps)
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tyro
 
 from nav_meta import report
 from nav_meta.config import SEEDS, processors
-from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.errors import STOPPED, UserError, exit_on_user_error
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import flat, lines
 from nav_meta.experiments.training import (
@@ -48,8 +48,8 @@ class Options:
     """Write the figures of the table here."""
 
 
-def main() -> None:
-    """Parse the command line, train, show the table."""
+def main() -> int:
+    """Parse the command line, train, show the table; return the exit code."""
     # The experiment decides what the other options' defaults are.
     named = [
         argument
@@ -73,7 +73,7 @@ def main() -> None:
         together = [job for some in jobs.values() for job in some]
         if not train_all(together, parallel=options.jobs, wandb=options.wandb):
             print(f"go on with the same options and --out {folder}", file=sys.stderr)
-            return
+            return STOPPED
         steps += config.steps * len(together)
     agents = {name: [load(job) for job in some] for name, some in jobs.items()}
     experiment = EXPERIMENTS[task]
@@ -86,6 +86,7 @@ def main() -> None:
     )
     for name in ("table.md", "figure.png"):
         print(folder / name, file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":

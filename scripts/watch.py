@@ -7,7 +7,7 @@ from typing import Literal
 
 import tyro
 
-from mazes.seeds import split_seeds
+from mazes.seeds import SPLIT_SIZE, split_seeds
 from nav_meta import evaluation, report, video
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.loading import load_agent
@@ -33,7 +33,7 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, play, film."""
     options = tyro.cli(Options)
-    if options.visits < 1 or not 0 <= options.seed < 1 << 62:
+    if options.visits < 1 or not 0 <= options.seed < SPLIT_SIZE:
         raise UserError("--visits must be at least 1, and --seed between 0 and 2**62 - 1.")
     if options.height is not None and not 240 <= options.height <= 2160:
         raise UserError("--height must be between 240 and 2160 rows.")

@@ -62,6 +62,33 @@ def test_a_reader_that_goes_ends_the_program_without_a_word(size):
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
+def test_a_table_whose_reader_goes_ends_the_program_as_any_output():
+    program = (
+        "import sys; from nav_meta import errors, report\n"
+        "sys.exit(errors.exit_on_user_error(lambda: report.show(([''], []))))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_error(closed):
+    program = "import sys, nav_meta.errors as e; sys.exit(e.exit_on_user_error(lambda: (print(1), e.say('2'), 3)[-1]))"
+    assert subprocess.run(["sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, program], check=False).returncode == 3
+
+
+def test_say_goes_on_without_a_reader():
+    program = "import sys, nav_meta.errors as e; e.say('1'); e.say('2'); print('3', file=sys.stderr); print('done')"
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=writer, check=False)
+    os.close(writer)
+    assert (ended.returncode, ended.stdout) == (0, b"done\n")
+
+
 def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "new" / "folder" / "file"
     write_atomically(path, b"one")

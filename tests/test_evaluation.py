@@ -1,5 +1,6 @@
 """The ruler itself: it must tell memory from luck."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,34 @@ def test_visits_do_not_depend_on_threads_and_every_maze_gives_as_many() -> None:
         np.testing.assert_array_equal(first, second)
     assert one.latency.shape == (24, 3) and (one.latency > 0).all() and (one.latency <= CONFIG.visit_cap).all()
     assert (one.latency[~one.found] == CONFIG.visit_cap).all()
+
+
+def test_who_is_interrupted_does_not_wait_for_the_others_to_play_to_the_end() -> None:
+    playing = threading.Event()
+
+    class Endless(Rotating):
+        def __call__(self, moment: TimeStep) -> np.ndarray:
+            playing.set()
+            return super().__call__(moment)
+
+    class Interrupted(Rotating):
+        def __call__(self, moment: TimeStep) -> np.ndarray:
+            assert playing.wait(60)
+            raise KeyboardInterrupt
+
+    def make_policy(batch: int, seed: int) -> Rotating:
+        return (Endless if seed else Interrupted)(batch, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluation.run_visits(
+            make_policy,
+            CONFIG,
+            MAZES.seeds,
+            visits=1_000_000,
+            height=16,
+            width=16,
+            threads=3,  # hours
+        )
 
 
 def test_more_mazes_than_places_in_the_batch_are_streamed() -> None:

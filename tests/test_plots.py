@@ -110,6 +110,29 @@ def test_axes_are_cut_at_limits_but_never_empty():
     assert plots._cut((-12.0, -10.0), (-1.0, 1.05)) == (-12.0, -10.0)
 
 
+@pytest.mark.parametrize(("name", "magic"), [("a.png", b"\x89PNG"), ("a.PDF", b"%PDF"), ("a.svg", b"<?xml")])
+def test_format_is_what_the_name_says(name, magic, tmp_path):
+    plots.plot_training(training(), tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(magic)
+
+
+def test_other_formats_are_refused_before_any_work(tmp_path):
+    for name in ("a.jpg", "a"):
+        with pytest.raises(UserError, match="must end in .png, .pdf or .svg"):
+            plots.require_format(tmp_path / name)
+    plots.require_format(None)
+
+
+def test_a_run_of_another_experiment_has_the_panels_of_what_it_knows(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "save", lambda figure, path: figures.append(figure))
+    rows = [{"step": step, "return": 1.0, "validation/regret": 2.0, "time/steps_per_second": 9.0} for step in (0, 8)]
+    plots.plot_training(rows, tmp_path / "a.png")
+    panels = [axes for axes in figures[0].axes if axes.axison]
+    assert [axes.get_title(loc="left").split()[0] for axes in panels] == ["validation/regret", "return", "environment"]
+    assert all(axes.lines for axes in panels)
+
+
 def test_script(tmp_path):
     for name, seed, steps in (("a", 0, 5), ("b", 1, 5), ("c", 0, 9)):
         folder = tmp_path / name

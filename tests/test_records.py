@@ -113,6 +113,15 @@ def test_a_damaged_line_is_named(tmp_path, start):
     assert "garbage" in (tmp_path / "metrics.jsonl").read_text()
 
 
+@pytest.mark.parametrize(
+    "line", ["3", "[]", '{"loss": 1}', '{"step": "1"}', '{"step": null}', '{"step": 1, "loss": []}']
+)
+def test_what_is_no_row_is_damage(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError, match="damaged in line 1"):
+        read_metrics(tmp_path)
+
+
 def test_no_rows(tmp_path):
     assert read_metrics(tmp_path) == []
 

@@ -114,6 +114,13 @@ def interrupt(process: subprocess.Popen[str]) -> None:
     process.send_signal(signal.SIGINT)
 
 
+def close_the_terminal(process: subprocess.Popen[str]) -> None:
+    """Stand in for a window that is closed: a signal, and nobody reads any more."""
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    process.stderr = open(os.devnull)
+
+
 def fill_the_disk(process: subprocess.Popen[str]) -> None:
     """Stand in for a full disk: from now on no file of the process may grow past 100 bytes."""
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (100, 100))
@@ -139,11 +146,12 @@ def broken_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("stop", "code", "said", "lacking"),
     [
         (kill, -signal.SIGKILL, "", "libraries"),
-        (terminate, 0, "go on with: python scripts/train_nav.py --resume", "ffmpeg"),
-        (interrupt, 0, "go on with: python scripts/train_nav.py --resume", "libraries"),
+        (terminate, 130, "go on with: python scripts/train_nav.py --resume", "ffmpeg"),
+        (interrupt, 130, "go on with: python scripts/train_nav.py --resume", "libraries"),
+        (close_the_terminal, 130, "", "libraries"),
         (fill_the_disk, 2, "error: cannot write", "libraries"),
     ],
-    ids=["SIGKILL", "SIGTERM", "SIGINT", "full disk"],
+    ids=["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "full disk"],
 )
 def test_stopped_and_resumed_equals_never_stopped(
     stop: Callable, code: int, said: str, lacking: str, finished: Path, tmp_path: Path, broken_packages: Path
@@ -467,6 +475,10 @@ MISTAKES = {
     "no such maze": (["watch.py", "--seed", 1 << 62], "--seed between 0 and 2**62 - 1"),
     "uneven benchmark": (["benchmark.py", "train", "--threads", 3], "error: environments (128) must split evenly"),
     "no environments": (["benchmark.py", "train", "--environments", 0], "environments must be at least 1, not 0"),
+    "no picture": (["benchmark.py", "world", "--height", 0], "height must be between 16 and 480, not 0"),
+    "no such format": (["evaluate.py", "--plot", "plot.jpg"], "plot.jpg: its name must end in .png, .pdf or .svg"),
+    "one size of I-maze": (["evaluate.py", "--kind", "imaze", "--rooms", 4], "the I-maze has one size"),
+    "no temperature": (["release.py", "runs", "--temperature", "inf"], "--temperature must be a number above 0"),
     "empty benchmark": (["benchmark.py", "world", "--batch", 0], "must be at least 1"),
 }
 
@@ -491,6 +503,12 @@ def test_resume_with_a_changed_option_is_refused(option: str, finished: Path, sc
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert f"was started with {option.strip('-')} = " in result.stderr.replace("config.", "")
     assert (finished / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize("option", [("--preset", "quick"), ("--out", "elsewhere")])
+def test_resume_leaves_no_choice(option: tuple[str, str], finished: Path, script: Script) -> None:
+    result = script("train_nav.py", "--resume", finished, *option)
+    assert result.returncode == 2 and "leave out --preset and --out" in result.stderr
 
 
 def test_resume_with_another_number_of_workers(copy: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
