@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba import cuda, njit
 
-from mazes import exact, paths, renderer, search, simulator, textures, trail
+from mazes import exact, paths, renderer, search, simulator, textures, trail, view
 from mazes import look as looks
 from mazes.environment import (
     GOAL_REWARD,
@@ -90,6 +90,9 @@ class _Rules(NamedTuple):
     coverage: np.float32
     guided: bool
     """Does a room that has not been searched stand in for a goal not yet seen?"""
+    ask_view: bool
+    half_width: float
+    """Tangent of the angle between the optical axis and the picture's edge."""
     ask_place: bool
     ask_trail: bool
     middle_x: float
@@ -203,6 +206,7 @@ class CudaMazeEnvironment:
 
     actions = len(simulator.ACTIONS)
     hint_size: int
+    view_size: int
 
     def __init__(
         self,
@@ -219,6 +223,7 @@ class CudaMazeEnvironment:
         phases: np.ndarray | None = None,
         shaping: float | None = None,
         coverage: float = 0.0,
+        ask_view: bool = False,
         ask_place: bool = False,
         ask_trail: bool = False,
         guided_search: bool = False,
@@ -242,6 +247,7 @@ class CudaMazeEnvironment:
             shaping: the learner's bonus for each step that the goal comes nearer, from the second visit on. None:
                 nobody learns here, which spares the computation of what `hints` says.
             coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
+            ask_view: do `hints` also tell what the encoder alone is asked: see `view`?
             ask_place: do `hints` also tell where in the maze the agent is, and how it is turned?
             ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
             guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
@@ -253,6 +259,7 @@ class CudaMazeEnvironment:
             RuntimeError: when there is no such device, or numba cannot use it.
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage, most=_NEVER)
+        require_bool("ask_view", ask_view)
         require_bool("ask_place", ask_place)
         require_bool("ask_trail", ask_trail)
         require_bool("guided_search", guided_search)
@@ -265,7 +272,8 @@ class CudaMazeEnvironment:
         self.config = config
         self.batch = batch
         self.observation_shape = (height, width, 3)
-        self.hint_size = len(questions(ask_place, ask_trail))
+        self.hint_size = len(questions(ask_view, ask_place, ask_trail))
+        self.view_size = len(view.QUESTIONS) if ask_view else 0
         stride, spacing = paths.stride(config)
         self._rules = _Rules(
             KINDS.index(config.kind), float(config.extra_openings), *config.deck,
@@ -273,8 +281,8 @@ class CudaMazeEnvironment:
             config.near, float(config.respawn_distance), config.respawn == "same",
             episode_steps or _NEVER, visits or _NEVER, visit_cap or _NEVER,
             _as_int64(first_seed), _as_int64(seed_stride), shaping is not None, np.float32(shaping or 0),
-            np.float32(coverage), guided_search and shaping is not None, ask_place, ask_trail, *middle(config), stride,
-            spacing,
+            np.float32(coverage), guided_search and shaping is not None, ask_view,
+            renderer.TAN_HALF_FOV * width / height, ask_place, ask_trail, *middle(config), stride, spacing,
         )  # fmt: skip
         self._arrays = self._make_arrays()
         self._world = _World(*(self._view(array) for array in self._arrays))
@@ -774,13 +782,16 @@ def _hint_one(world, rules, ways, hints, b, after):
     pose = world.poses[b]
     cos, sin = np.cos(pose[2]), np.sin(pose[2])
     first = 0
+    if rules.ask_view:
+        view.write_one(world.open[b], pose, rules.half_width, hints.target[b])
+        first += len(view.QUESTIONS)
     if rules.ask_place:
-        hints.target[b, 0] = (pose[0] - rules.middle_x) / HINT_SCALE
-        hints.target[b, 1] = (pose[1] - rules.middle_z) / HINT_SCALE
-        hints.target[b, 2], hints.target[b, 3] = cos, sin
+        hints.target[b, first] = (pose[0] - rules.middle_x) / HINT_SCALE
+        hints.target[b, first + 1] = (pose[1] - rules.middle_z) / HINT_SCALE
+        hints.target[b, first + 2], hints.target[b, first + 3] = cos, sin
         first += len(PLACE)
-        for k in range(first):
-            hints.known[b, k] = True
+    for k in range(first):
+        hints.known[b, k] = True
     if rules.ask_trail:
         trail.write_one(world.entered[b], world.open[b], pose, hints.target[b, first:], hints.known[b, first:])
         first += len(trail.QUESTIONS)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mazes import paths, renderer, search, simulator, trail
+from mazes import paths, renderer, search, simulator, trail, view
 from mazes.layout import (
     GAP,
     PITCH,
@@ -110,6 +110,7 @@ class MazeEnvironment:
         phases: np.ndarray | None = None,
         shaping: float | None = None,
         coverage: float = 0.0,
+        ask_view: bool = False,
         ask_place: bool = False,
         ask_trail: bool = False,
         guided_search: bool = False,
@@ -132,6 +133,7 @@ class MazeEnvironment:
             shaping: the learner's bonus for each step that the goal comes nearer, once its place can be known: from the
                 second visit on. None: nobody learns here, which spares the computation of what `hints` says.
             coverage: the learner's bonus for each room that is entered for the first time in an episode's first visit.
+            ask_view: do `hints` also tell what the encoder alone is asked: see `view`?
             ask_place: do `hints` also tell where in the maze the agent is, and how it is turned?
             ask_trail: do `hints` also tell how often the agent was in the rooms around since it was put?
             guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
@@ -144,6 +146,7 @@ class MazeEnvironment:
             ValueError: names the option and its range.
         """
         check_options(batch, height, width, episode_steps, visits, visit_cap, phases, shaping, coverage)
+        require_bool("ask_view", ask_view)
         require_bool("ask_place", ask_place)
         require_bool("ask_trail", ask_trail)
         require_bool("guided_search", guided_search)
@@ -155,9 +158,11 @@ class MazeEnvironment:
         self.visits = visits
         self.visit_cap = visit_cap
         self._seed_of = seeds or (lambda row, episode: int(split_seeds("train", episode * batch + row, 1)[0]))
-        self.hint_size = len(questions(ask_place, ask_trail))
+        self.hint_size = len(questions(ask_view, ask_place, ask_trail))
+        self.view_size = len(view.QUESTIONS) if ask_view else 0
         self._shaping = shaping
         self._coverage = coverage
+        self._half_width = renderer.TAN_HALF_FOV * width / height
         self._ask_place = ask_place
         self._ask_trail = ask_trail
         self._ways = search.find_ways(config, width / height) if guided_search and shaping is not None else None
@@ -273,6 +278,9 @@ class MazeEnvironment:
             place = (self.poses[:, :2] - middle(self.config)) / HINT_SCALE
             place = np.concatenate([place, cos[:, None], sin[:, None]], axis=1, dtype=np.float32)
             asked.insert(0, (place, np.ones(place.shape, np.bool_)))
+        if self.view_size:
+            seen = view.answers(self.layouts.open, self.poses, self._half_width)
+            asked.insert(0, (seen, np.ones(seen.shape, np.bool_)))
         target, known = (np.concatenate(parts, axis=1) for parts in zip(*asked, strict=True))
         return Hints(self._bonus.copy(), target, known)
 
@@ -372,14 +380,16 @@ def check_options(
         require_number("phases", np.min(phases), 0)
 
 
-def questions(ask_place: bool, ask_trail: bool) -> tuple[str, ...]:
+def questions(ask_view: bool, ask_place: bool, ask_trail: bool) -> tuple[str, ...]:
     """Return by name what `Hints.target` answers, in its order.
 
-    How far the agent is east and south of the maze's middle and how it is turned, in the maze's own frame; what
-    `trail.answers` says; the goal ahead, to the right, and its distance; all lengths in units of `HINT_SCALE` metres.
-    Last, by how many actions each action would shorten the way to the goal.
+    What `view.answers` says, which is for the encoder to say. Then, for who remembers: how far the agent is east and
+    south of the maze's middle and how it is turned, in the maze's own frame; what `trail.answers` says; the goal ahead,
+    to the right, and its distance; all lengths in units of `HINT_SCALE` metres. Last, by how many actions each action
+    would shorten the way to the goal.
     """
     return (
+        *(view.QUESTIONS if ask_view else ()),
         *(PLACE if ask_place else ()),
         *(trail.QUESTIONS if ask_trail else ()),
         *("goal ahead", "goal right", "goal away"),

@@ -178,14 +178,22 @@ class LSTM(nn.LSTM):
 class Agent(nn.Module):
     """The policy, its value and its memory."""
 
-    def __init__(self, config: AgentConfig, observation_shape: Sequence[int], actions: int, hint_size: int = 0) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        observation_shape: Sequence[int],
+        actions: int,
+        hint_size: int = 0,
+        view_size: int = 0,
+    ) -> None:
         """Build the net.
 
         Args:
             config: sizes and parts.
             observation_shape: (H, W, 3) or (F,).
             actions: number of actions.
-            hint_size: outputs of the auxiliary head.
+            hint_size: auxiliary answers.
+            view_size: how many of them, the first ones, are read from the encoder's features, not from memory.
 
         Raises:
             ValueError: there is nothing for the critic to be told.
@@ -209,9 +217,10 @@ class Agent(nn.Module):
         if config.critic_units and not hint_size:
             raise ValueError("critic_units must be 0 without hints: there is nothing to tell the critic")
         self.reader = self.critic = None
-        reads_memory = [actions, 1, hint_size]
+        self.view = nn.Linear(self.encoder.features, view_size) if view_size else None
+        reads_memory = [actions, 1, hint_size - view_size]
         if config.reader_units:
-            worth = min(actions, hint_size)
+            worth = min(actions, hint_size - view_size)
             self.reader = _layers(config.units + read, config.reader_units, actions + worth)
             reads_memory[0] = 0
             reads_memory[2] -= worth
@@ -246,12 +255,18 @@ class Agent(nn.Module):
         """
         weights, own = other.state_dict(), self.state_dict()
         shared = sum(self.outputs[:2])  # the policy and the value
+        first, before_first = (0 if agent.view is None else agent.view.out_features for agent in (self, other))
         for name in ("heads.weight", "heads.bias"):
             rows = [
-                own[name][shared + answer] if before is None else weights[name][shared + before]
-                for answer, before in enumerate(answers[: self.outputs[2]])
+                own[name][shared + answer] if before is None else weights[name][shared + before - before_first]
+                for answer, before in enumerate(answers[first : first + self.outputs[2]])
             ]
             weights[name] = torch.stack([*weights[name][:shared], *rows])
+        for name in ("view.weight", "view.bias"):
+            if self.view is None:
+                weights.pop(name, None)
+            elif other.view is None:
+                weights[name] = own[name]
         self.load_state_dict(weights)
 
     def cool(self, temperature: float) -> None:
@@ -328,6 +343,8 @@ class Agent(nn.Module):
         if self.reader is not None:
             logits, worth = self.reader(torch.cat([hidden, read], -1)).float().tensor_split([self.actions], -1)
             hint = torch.cat([hint, worth], -1)
+        if self.view is not None:
+            hint = torch.cat([self.view(features).float(), hint], -1)
         if self.critic is not None:
             if answers is None:
                 value = logits.new_full((steps, batch, 1), torch.nan)

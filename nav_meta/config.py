@@ -44,8 +44,8 @@ class LearnerConfig:
     hint: float = 1.0
     """Coefficient of the auxiliary head's loss; the policy does not read what it says. Mazes: where is the goal, seen
     from the agent, and by how many actions does each action shorten the way there, once it has been found, and what
-    `ask_place` and `ask_trail` add? Bandits and tabular MDPs: what does each action pay on average, in each state, and
-    what is each worth now? Harlow's task: where does the picture that pays hang? Others: 0."""
+    `ask_view`, `ask_place` and `ask_trail` add? Bandits and tabular MDPs: what does each action pay on average, in each
+    state, and what is each worth now? Harlow's task: where does the picture that pays hang? Others: 0."""
     shaping: float = 0.05
     """What the learner is paid beside the reward; never told to the agent. Mazes: a bonus for each action that the goal
     comes nearer, from the second visit on. Bandits and tabular MDPs: 1 pays minus the expected regret instead of
@@ -53,6 +53,9 @@ class LearnerConfig:
     coverage: float = 0.0
     """Mazes: what the learner is paid for each room that is entered for the first time in an episode's first visit (as
     Chen et al. 2019, "Learning exploration policies for navigation", pay for what is newly seen)."""
+    ask_view: bool = False
+    """Mazes: is the encoder asked, by a head of its own, which way the picture looks, and how far away the walls in it
+    are? The depth D1 of Mirowski et al. (2016)."""
     ask_place: bool = False
     """Mazes: is the auxiliary head also asked where in the maze the agent is, and how it is turned, in the maze's own
     frame? Banino et al. (2018, "Vector-based navigation using grid-like representations") train an LSTM to say both;

@@ -65,7 +65,7 @@ class Learner:
         self.precision = precision_of(config, task.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.agent = Agent(agent, task.observation_shape, task.actions, task.hint_size)
+            self.agent = Agent(agent, task.observation_shape, task.actions, task.hint_size, task.view_size)
         self.agent.to(task.device, memory_format=torch.channels_last)
         make_worker: Callable[..., Worker] = Worker
         if teacher:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 import torch
 
+from mazes import view
 from mazes.environment import MazeEnvironment, questions
 from models.agent import Agent
 from nav_meta import checkpoint
@@ -42,7 +43,9 @@ def load_agent(path: Path | None = None) -> Loaded:
     if not {"config", "agent", "step"} <= contents.keys():
         raise _no_maze_agent(path)
     config = config_from_dict(RunConfig, contents["config"], path)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions_of(config)))
+    view_size = len(view.QUESTIONS) if config.learner.ask_view else 0
+    observation = (config.height, config.width, 3)
+    agent = Agent(config.agent, observation, MazeEnvironment.actions, len(questions_of(config)), view_size)
     try:
         agent.load_state_dict(contents["agent"])
     except RuntimeError as error:
@@ -56,7 +59,7 @@ def load_agent(path: Path | None = None) -> Loaded:
 
 def questions_of(config: RunConfig) -> tuple[str, ...]:
     """Return by name what the auxiliary head of a run's agent is asked."""
-    return questions(config.learner.ask_place, config.learner.ask_trail)
+    return questions(config.learner.ask_view, config.learner.ask_place, config.learner.ask_trail)
 
 
 def config_from_dict(kind: type, values: dict[str, Any], source: Path) -> Any:

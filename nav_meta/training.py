@@ -51,6 +51,7 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
         "phases": np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
         "shaping": learner.shaping,
         "coverage": learner.coverage,
+        "ask_view": learner.ask_view,
         "ask_place": learner.ask_place,
         "ask_trail": learner.ask_trail,
         "guided_search": learner.guided_search,

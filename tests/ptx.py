@@ -17,7 +17,14 @@ from mazes.layout import MazeConfig
 
 KERNELS = ("_begin", "_write", "_write_fields", "_put", "_search", "_step", "_hint", "_look", "_draw", "_draw_exact")
 HOPPER = (9, 0)
-LEARNER = {"shaping": 0.1, "coverage": 0.1, "ask_place": True, "ask_trail": True, "guided_search": True}
+LEARNER = {
+    "shaping": 0.1,
+    "coverage": 0.1,
+    "ask_view": True,
+    "ask_place": True,
+    "ask_trail": True,
+    "guided_search": True,
+}
 
 
 class Recorder:

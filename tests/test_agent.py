@@ -21,9 +21,9 @@ CONTROLS = [
 ]
 
 
-def make(config: AgentConfig) -> Agent:
+def make(config: AgentConfig, hint_size: int = HINT, view_size: int = 0) -> Agent:
     torch.manual_seed(0)
-    agent = Agent(config, SHAPE, ACTIONS, HINT)
+    agent = Agent(config, SHAPE, ACTIONS, hint_size, view_size)
     for layer in (agent.heads, *(agent.reader or ())):
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.normal_(layer.weight)  # so that differences show
@@ -202,6 +202,32 @@ def test_the_product_that_gpus_make_is_the_convolution(height: int, width: int, 
     ours, theirs = (torch.autograd.grad((out * weights).sum(), (weight, bias)) for out in (result, expected))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=0.5)
+
+
+def test_the_encoder_alone_answers_for_the_view() -> None:
+    agent = make(CONTROLS[0], view_size=2)
+    observation, *told = inputs()
+    answers = agent.unroll(observation, *told, None, agent.initial_state(B))[0].hint
+    assert answers.shape == (T, B, HINT)
+    alone = agent.view(agent.encoder(observation.flatten(0, 1))).unflatten(0, (T, B))
+    torch.testing.assert_close(answers[..., :2], alone)
+    answers[..., :2].sum().backward()
+    assert agent.encoder.conv1.weight.grad.any() and not agent.lstm2.weight_ih_l0.grad.any()
+
+
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("now", [0, 2])
+def test_agents_begin_with_the_view_of_another(before: int, now: int) -> None:
+    other, agent = (make(CONTROLS[0], 4 + size, size) for size in (before, now))
+    with torch.no_grad():
+        for parameter in agent.parameters():
+            parameter.add_(1)
+    own = {name: weight.clone() for name, weight in agent.state_dict().items()}
+    view = list(range(2)) if before else [None, None]
+    agent.begin_as(other, view[:now] + [before + answer for answer in range(4)])
+    theirs = other.state_dict()
+    for name, weight in agent.state_dict().items():
+        assert torch.equal(weight, theirs[name] if name in theirs else own[name]), name
 
 
 @pytest.mark.parametrize("config", [CONTROLS[0], CONTROLS[-1]], ids=["", "reader"])

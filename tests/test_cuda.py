@@ -147,7 +147,7 @@ def test_hints(step_size, domain_rand, guided_search):
     """The CPU's fields are within their tolerance of the fixed point, which the device reaches."""
     config = MazeConfig(rows=2, columns=2, step_size=step_size, domain_rand=domain_rand)
     learner = {"shaping": 0.5, "coverage": 0.25, "guided_search": guided_search}
-    learner |= {"ask_place": True, "ask_trail": True}
+    learner |= {"ask_view": True, "ask_place": True, "ask_trail": True}
     here, there = pair(config, 2, height=4, width=4, episode_steps=60, visit_cap=12, **learner)
     generator = np.random.default_rng(2)
     bonuses = []
@@ -199,9 +199,10 @@ def test_a_worker_acts_alike():
     """Resets, respawns, caps and hints included; pictures differ by a grey level, and the values by little."""
     config = LearnerConfig(environments=4, rollout=6, episode=12, minibatches=2, bf16=False)
     mazes = {"height": 16, "width": 16, "episode_steps": 12, "visit_cap": 5, "phases": np.arange(4) % 2 * 6}
-    learner = {"shaping": 0.5, "coverage": 0.1, "ask_place": True, "ask_trail": True}
+    learner = {"shaping": 0.5, "coverage": 0.1, "ask_view": True, "ask_place": True, "ask_trail": True}
     here, there = pair(MazeConfig(rows=2, columns=2), 4, **mazes, **learner)
-    agent = Agent(AgentConfig(features=16, reward_units=8, units=16), (16, 16, 3), here.actions, here.hint_size)
+    sizes = AgentConfig(features=16, reward_units=8, units=16)
+    agent = Agent(sizes, (16, 16, 3), here.actions, here.hint_size, here.view_size)
     workers = [Worker(agent, task, config, 0) for task in (here, there)]
     for _ in range(2):
         (ours, told), (theirs, expected) = (worker.act() for worker in workers)

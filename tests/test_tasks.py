@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mazes import renderer
 from mazes.environment import Hints, MazeEnvironment, TimeStep
 from mazes.layout import KINDS, MazeConfig, generate_batch, moved_goals
 from nav_meta.tasks import Task
@@ -24,6 +25,7 @@ TASKS = {
         episode_steps=12,
         shaping=0.05,
         coverage=0.1,
+        ask_view=True,
         ask_place=True,
         ask_trail=True,
         guided_search=True,
@@ -73,6 +75,7 @@ def check(moment: TimeStep, hints: Hints, task: Task) -> None:
     assert np.isfinite(moment.prev_reward).all() and np.isin(moment.discount, (0, 1)).all()
     assert (moment.visit >= 0).all()
     assert hints.bonus.shape == (B,) and hints.target.shape == hints.known.shape == (B, task.hint_size)
+    assert 0 <= task.view_size <= task.hint_size
     assert np.isfinite(hints.bonus).all() and np.isfinite(hints.target).all()
 
 
@@ -264,6 +267,26 @@ def test_hints_tell_where_the_agent_is() -> None:
         np.testing.assert_allclose(np.stack([east, south], 1) * 5, environment.poses[:, :2] - (4.75, 3.125), atol=1e-5)
         np.testing.assert_allclose(cos + 1j * sin, np.exp(1j * environment.poses[:, 2]), atol=1e-6)
         assert hints.known[:, :4].all() and (hints.known[:, 4:] == (environment.visit > 0)[:, None]).all()
+
+
+def test_hints_tell_what_is_in_view() -> None:
+    """The depths are those of the picture's middle row, which shows no more than walls and, far away, the box."""
+    environment = MazeEnvironment(
+        MazeConfig(), 64, height=16, width=16, visit_cap=20, shaping=0.0, ask_view=True, ask_place=True
+    )
+    generator = np.random.default_rng(0)
+    depths = []
+    for _ in range(30):
+        environment.step(generator.integers(3, size=64))
+        hints = environment.hints()
+        cos, sin, *told = hints.target[:, : environment.view_size].T
+        np.testing.assert_allclose(cos + 1j * sin, np.exp(1j * environment.poses[:, 2]), atol=1e-6)
+        assert hints.known[:, : environment.view_size].all()
+        seen = renderer.render_depth(environment.layouts, environment.poses, 8, 8)[:, 3]  # just above the horizon
+        depths += [(2 * np.exp(told).T, seen.clip(0.2, 12))]
+    told, seen = (np.concatenate(part) for part in zip(*depths, strict=True))
+    np.testing.assert_allclose(told, seen, rtol=1e-5)
+    assert np.ptp(told) > 9
 
 
 def test_hints_know_what_the_next_bonus_will_be() -> None:

@@ -20,6 +20,8 @@ class Task(Protocol):
     batch: int
     actions: int
     hint_size: int
+    view_size: int
+    """How many of the `hint_size` answers, the first ones, the encoder is asked for, and not the memory."""
     observation_shape: tuple[int, ...]
     ended: Ended
 

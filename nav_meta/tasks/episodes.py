@@ -17,6 +17,7 @@ class EpisodicTask(ABC):
 
     device = "cpu"
     hint_size = 0
+    view_size = 0
     variables: ClassVar[tuple[str, ...]] = ()
     """Names of the arrays [B, ...] in which the task keeps its state."""
     knows_means: ClassVar[bool] = False
