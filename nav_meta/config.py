@@ -210,8 +210,10 @@ _LARGE = {"environments": 4096, "rollout": 256, "episode": 512, "minibatches": 3
 _LARGE |= {"hint": 2.0, "ask_trail": True, "coverage": 0.05}
 
 PRESETS: dict[str, RunConfig] = {
-    # Four of the ten answers tell the place: the others count as much as without them.
-    "default": RunConfig(learner=LearnerConfig(hint=1.67, ask_place=True, guided_search=True, final_entropy=0.0)),
+    # Of 20 answers 10 are of the view and 4 of the place: the other 6 count as much as alone, with 1.
+    "default": RunConfig(
+        learner=LearnerConfig(hint=3.33, ask_view=True, ask_place=True, guided_search=True, final_entropy=0.0)
+    ),
     "sparse": RunConfig(learner=LearnerConfig(hint=0.0, shaping=0.0)),
     "imaze": _IMAZE,
     "quick": replace(
