@@ -10,6 +10,9 @@ from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from typing import Any
 
+STOPS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, what batch systems send, and a closed terminal (Windows has no SIGHUP)."""
+
 
 class Remote:
     """An object in a process of its own, which does one call after another."""
@@ -53,8 +56,8 @@ class Remote:
 
 def _serve(line: Connection, make: Callable[[], Any]) -> None:
     """Do what the other end of the line asks for until it hangs up."""
-    # Ctrl-C reaches the whole group; when to stop is for the other end to say.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # They reach the whole group; when to stop is for the other end to say.
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
     served = None
     with contextlib.suppress(EOFError, OSError):

@@ -30,6 +30,7 @@ from nav_meta.learner import Learner
 from nav_meta.loading import Loaded, config_from_dict, load_agent, questions_of
 from nav_meta.progress import Progress
 from nav_meta.records import Record, read_config, read_metrics
+from nav_meta.remote import STOPS
 from nav_meta.tasks import Task
 from nav_meta.tracking import Tracker
 
@@ -117,9 +118,8 @@ class Stop:
     def __enter__(self) -> "Stop":
         """Take over the signals; only the main thread may."""
         if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-                number = getattr(signal, name, None)  # Windows has no SIGHUP
-                if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores it
+            for number in STOPS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
                     self._old[number] = signal.signal(number, self._ask)
         return self
 

@@ -47,7 +47,7 @@ def test_a_failed_call_tells_its_traceback_and_the_object_lives_on(remote):
 
 def test_only_the_caller_or_a_kill_ends_the_process(remote):
     process = call(remote, "process")
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(process, number)
     assert call(remote, "add", 2) == 2
     os.kill(process, signal.SIGKILL)
