@@ -1,6 +1,7 @@
 """What the encoder may be asked of a picture: which way it looks, and how far away the walls in it are.
 
-Mirowski et al. (2016, section 3.2) let their encoder say the depth of the picture, coarsely (D1), as an auxiliary task.
+After D1 of Mirowski et al. (2016), whose encoder says the depth of a grid of places in the picture, in classes. One row
+is enough here, where all walls reach from the floor to the ceiling.
 """
 
 import math
@@ -12,7 +13,7 @@ from mazes.rays import EAST, SOUTH, WEST, cast
 from mazes.simulator import low_edge
 
 COLUMNS = 8
-"""Vertical stripes of the picture whose depth is asked, as many as in Mirowski et al. (2016)."""
+"""Vertical stripes of the picture whose depth is asked."""
 QUESTIONS = ("cosine of view", "sine of view", *(f"depth {column}" for column in range(COLUMNS)))
 """The heading in the maze's own frame, which light and outer walls tell; the wall's depth in each stripe's middle."""
 

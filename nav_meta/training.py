@@ -119,7 +119,8 @@ class Stop:
         """Take over the signals; only the main thread may."""
         if threading.current_thread() is threading.main_thread():
             for number in STOPS:
-                if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                # nohup ignores SIGHUP. Shells ignore SIGINT in the background, where `kill -INT` means what it says.
+                if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) != signal.SIG_IGN:
                     self._old[number] = signal.signal(number, self._ask)
         return self
 
