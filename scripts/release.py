@@ -39,7 +39,7 @@ def main() -> None:
     """Parse the command line, load, test, write."""
     options = tyro.cli(Options)
     if not 0 < options.temperature < math.inf or options.mazes < 1:
-        raise UserError("--temperature must be a number above 0, and --mazes at least 1.")
+        raise UserError("--temperature must be above 0 and finite, and --mazes at least 1.")
     if options.out.suffix == ".md":
         raise UserError("--out must not end in .md: there the table goes, beside the weights.")
     loaded = load_agent(options.run)

@@ -210,8 +210,10 @@ def test_baselines_play_as_is_known(experiment, tmp_path):
     assert (
         0.25 < random["trials"].mean() < 0.55 and np.nanmean(random["ceiling"]) == 0 and random["correct"].mean() < 0.05
     )
-    experiment.draw({**{name: [one] for name, one in played.items()}, "agent": list(played.values())}, tmp_path / "a")
-    assert (tmp_path / "a").read_bytes().startswith(b"\x89PNG")
+    experiment.draw(
+        {**{name: [one] for name, one in played.items()}, "agent": list(played.values())}, tmp_path / "a.png"
+    )
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_best_needs_88_steps():

@@ -28,7 +28,9 @@ def untrained(folder: Path, memory: str = "stacked") -> Path:
     sizes = {"channels": (4, 8), "features": 16, "reward_units": 8, "units": 12}
     config = RunConfig(maze=CONFIG, height=16, width=16, agent=AgentConfig(memory=memory, **sizes))
     torch.manual_seed(0)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions(False, False)))
+    agent = Agent(
+        config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions(False, False, False))
+    )
     path = checkpoint.path_of(folder / memory / "checkpoints", 0)
     checkpoint.save(path, {"config": asdict(config), "agent": agent.state_dict(), "step": 0})
     return path

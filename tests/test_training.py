@@ -158,7 +158,10 @@ def test_stopped_and_resumed_equals_never_stopped(
 ) -> None:
     """Bit for bit, and to the end although what only the replay needs is broken, which is said in one sentence."""
     folder = tmp_path / "stopped"
-    with start("train_nav.py", *TINY, "--out", folder) as process:
+    heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, and by our children too
+    process = start("train_nav.py", *TINY, "--out", folder)
+    signal.signal(signal.SIGHUP, heard)
+    with process:
         try:
             deadline = time.monotonic() + 300
             while not any(path.name >= "step_000000001024" for path in checkpoints(folder)):
@@ -478,7 +481,7 @@ MISTAKES = {
     "no picture": (["benchmark.py", "world", "--height", 0], "height must be between 16 and 480, not 0"),
     "no such format": (["evaluate.py", "--plot", "plot.jpg"], "plot.jpg: its name must end in .png, .pdf or .svg"),
     "one size of I-maze": (["evaluate.py", "--kind", "imaze", "--rooms", 4], "the I-maze has one size"),
-    "no temperature": (["release.py", "runs", "--temperature", "inf"], "--temperature must be a number above 0"),
+    "no temperature": (["release.py", "runs", "--temperature", "inf"], "--temperature must be above 0 and finite"),
     "empty benchmark": (["benchmark.py", "world", "--batch", 0], "must be at least 1"),
 }
 

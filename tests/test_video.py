@@ -178,7 +178,9 @@ def run(*command: object, limit: int | None = None, **environment: str) -> subpr
 def untrained(tmp_path_factory) -> Path:
     """Return the checkpoint of an agent that has learnt nothing."""
     config = RunConfig(maze=CONFIG)
-    agent = Agent(config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions(False, False)))
+    agent = Agent(
+        config.agent, (config.height, config.width, 3), MazeEnvironment.actions, len(questions(False, False, False))
+    )
     path = checkpoint.path_of(tmp_path_factory.mktemp("run") / "checkpoints", 0)
     checkpoint.save(path, {"config": asdict(config), "agent": agent.state_dict(), "step": 0})
     return path
