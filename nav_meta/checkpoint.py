@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import io
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from nav_meta.errors import UserError, reason
+from nav_meta.errors import UserError, reason, say
 from nav_meta.files import write_atomically
 
 SCHEMA = 1  # raise it when older code could not make sense of the contents
@@ -79,7 +78,7 @@ def load_latest(folder: Path) -> tuple[Path, dict[str, Any]]:
         try:
             return path, load(path)
         except BadCheckpoint as error:
-            print(f"warning: {error} Trying the one before it.", file=sys.stderr)
+            say(f"warning: {error} Trying the one before it.")
     raise UserError(f"there is no good checkpoint in {folder}: name another run, or start a new one.")
 
 

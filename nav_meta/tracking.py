@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import queue
 import secrets
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nav_meta.errors import UserError
+from nav_meta.errors import UserError, say
 from nav_meta.files import write_atomically
 
 MODES = ("auto", "online", "offline", "off")  # auto: online when a key is found, else offline
@@ -151,7 +150,7 @@ class Tracker:
     def _say(self, kind: str, text: str) -> None:
         if not self._silent and kind not in self._said:
             self._said.add(kind)
-            print(f"W&B: {text}", file=sys.stderr, flush=True)
+            say(f"W&B: {text}")
 
 
 def _brief(error: Exception) -> str:

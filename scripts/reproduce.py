@@ -10,7 +10,7 @@ import tyro
 
 from nav_meta import report
 from nav_meta.config import processors
-from nav_meta.errors import STOPPED, UserError, exit_on_user_error
+from nav_meta.errors import STOPPED, UserError, exit_on_user_error, say
 from nav_meta.experiments.page import figures_of
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import describe, plan, reproduce
@@ -50,7 +50,7 @@ def main() -> int:
     command = " ".join(["python", *sys.argv])
     page = reproduce(items, folder, command, parallel=options.jobs, wandb=options.wandb)
     if page is None:
-        print(f"go on with: {command}", file=sys.stderr)
+        say(f"go on with: {command}")
         return STOPPED
     print(page)
     if options.json:

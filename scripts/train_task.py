@@ -11,7 +11,7 @@ import tyro
 
 from nav_meta import report
 from nav_meta.config import SEEDS, processors
-from nav_meta.errors import STOPPED, UserError, exit_on_user_error
+from nav_meta.errors import STOPPED, UserError, exit_on_user_error, say
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import flat, lines
 from nav_meta.experiments.training import (
@@ -72,7 +72,7 @@ def main() -> int:
         jobs = jobs_by_row(config, place, options.seeds, control=options.control)
         together = [job for some in jobs.values() for job in some]
         if not train_all(together, parallel=options.jobs, wandb=options.wandb):
-            print(f"go on with the same options and --out {folder}", file=sys.stderr)
+            say(f"go on with the same options and --out {folder}")
             return STOPPED
         steps += config.steps * len(together)
     agents = {name: [load(job) for job in some] for name, some in jobs.items()}
@@ -85,7 +85,7 @@ def main() -> int:
         f"{experiment.title}; in square brackets 95 % intervals over test episodes, in round ones each seed",
     )
     for name in ("table.md", "figure.png"):
-        print(folder / name, file=sys.stderr)
+        say(str(folder / name))
     return 0
 
 

@@ -1,11 +1,11 @@
 """All experiments one after another, at full or at small scale, and one page about them."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from nav_meta.errors import say
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.bandits import SETS, draw_regret_matrix, regret_matrix
 from nav_meta.experiments.base import Experiment
@@ -93,7 +93,7 @@ def reproduce(items: Sequence[Item], folder: Path, command: str, *, parallel: in
             if len(bandits) == len(SETS):
                 draw_regret_matrix(regret_matrix(bandits, episodes=experiment.test_episodes), folder / MATRIX)
         write_page(folder, EXPERIMENTS.values(), command)
-        print(f"{name} is done: {folder / name}", file=sys.stderr)
+        say(f"{name} is done: {folder / name}")
 
     for _, stage in sorted(stages.items()):
         if not train_all(stage, parallel=parallel, wandb=wandb, then=then):
