@@ -26,7 +26,7 @@ class Loaded(NamedTuple):
 
 
 RELEASED = Path(__file__).parent.parent / "models" / "released.pt"
-"""The agent that ships with the project; README.md tells how it was trained."""
+"""The agent that ships with the project; models/released.md tells how it was trained."""
 
 
 def load_agent(path: Path | None = None) -> Loaded:
