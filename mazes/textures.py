@@ -95,21 +95,26 @@ def load(variants: bool = False) -> Pyramids:
     # One level more than the largest has, so that there always is a next one to mix with.
     depth = max(len(pyramid) for pyramid in pyramids) + 1
     levels = np.zeros((len(files), depth, 5), np.int64)
-    parts: list[np.ndarray] = []
+    copies: list[tuple[int, np.ndarray]] = []
     size = 0
     for texture, pyramid in enumerate(pyramids):
         for level, image in enumerate(pyramid):
-            copies = [image, _stretch(image, pyramid[max(0, level - 1)].shape[1])]
-            starts = []
-            for copy in copies:
-                filled = np.pad(copy, ((0, 0), (0, -copy.shape[1] % BLOCK), (0, 1)))
-                starts.append(size)
-                parts.append(filled.reshape(-1))
-                size += filled.size
-            levels[texture, level:] = *starts, *image.shape[:2], 2**31 // image.shape[1]
+            start = stretched = size
+            copies.append((start, image))
+            size += 4 * len(image) * _filled(image.shape[1])
+            if level:  # there is no level below the lowest, whose copy is itself
+                stretched = size
+                copies.append((stretched, _stretch(image, pyramid[level - 1].shape[1])))
+                size += 4 * len(image) * _filled(pyramid[level - 1].shape[1])
+            levels[texture, level:] = start, stretched, *image.shape[:2], 2**31 // image.shape[1]
         levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level
+    texels = _zeros(size)
+    for start, copy in copies:
+        width, height, _ = copy.shape
+        place = texels[start : start + 4 * width * _filled(height)]
+        place.reshape(width, -1, 4)[:, :height, :3] = copy
     repeats = np.array([[TEXELS_PER_METRE / side for side in image.shape[:2]] for image in images])
-    return Pyramids(_aligned(np.concatenate(parts)), levels, repeats)
+    return Pyramids(texels, levels, repeats)
 
 
 def in_words(pyramids: Pyramids) -> Pyramids:
@@ -117,14 +122,16 @@ def in_words(pyramids: Pyramids) -> Pyramids:
     return pyramids._replace(texels=pyramids.texels.view(np.uint32))
 
 
-def _aligned(array: np.ndarray) -> np.ndarray:
-    """Return a copy of bytes that begins with a cache line: a block of texels then is one, not parts of two."""
+def _filled(height: int) -> int:
+    return height + -height % BLOCK
+
+
+def _zeros(size: int) -> np.ndarray:
+    """Return bytes that begin with a cache line: a block of texels then is one, not parts of two."""
     line = 4 * BLOCK
-    space = np.empty(len(array) + line, np.uint8)
+    space = np.zeros(size + line, np.uint8)
     start = -space.ctypes.data % line
-    copy = space[start : start + len(array)]
-    copy[:] = array
-    return copy
+    return space[start : start + size]
 
 
 def _stretch(image: np.ndarray, height: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 from mazes.layout import AGENT_RADIUS, BOX_SIZE, GAP, PITCH, ROOM, Layout
 from mazes.renderer import CAMERA_HEIGHT, TAN_HALF_FOV, WALL_HEIGHT, render, render_depth
-from mazes.textures import FILES, FIRST_OF
+from mazes.textures import FILES, FIRST_OF, OTHER, TEXTURES
 from nav_meta.drawing import BACKDROP, INK, Colour, disc, opencv, polygon, polyline, ring
 
 GOAL: Colour = (226, 40, 44)
@@ -99,7 +99,9 @@ class MazeMap:
         open_ = inside & layout.open[cell]
         # A room's wall is laid out on its floor, bright along the walls and faint within.
         v, u = ((coordinate / PITCH % 1 * _TILE_PIXELS).astype(int) for coordinate in (z, x))
-        colour = _tiles()[FIRST_OF[layout.texture[cell]], v[:, None], u].astype(np.float32)
+        texture = FIRST_OF[layout.texture]
+        tiles = _tiles(len(FILES) if texture.max() >= OTHER else len(TEXTURES))
+        colour = tiles[texture[cell], v[:, None], u].astype(np.float32)
         away = cv2.distanceTransform(np.pad(open_, 1).astype(np.uint8), cv2.DIST_L2, 5)[1:-1, 1:-1, None] / scale
         floor = 0.4 * colour + 0.6 * np.array([58, 60, 66], np.float32)
         shade = 0.72 + 0.28 * np.clip((away - _STRIP) / 0.5, 0, 1)
@@ -139,9 +141,8 @@ def _cells(coordinates: np.ndarray) -> np.ndarray:
 
 
 @cache
-def _tiles() -> np.ndarray:
-    """Return each texture as an agent sees a wall that fills its view, uint8 [textures, side, side, 3]."""
-    count = len(FILES)
+def _tiles(count: int) -> np.ndarray:
+    """Return the first textures as an agent sees a wall that fills its view, uint8 [count, side, side, 3]."""
     room = np.ones((count, 1, 1), np.bool_)
     numbers = np.arange(count, dtype=np.uint8).reshape(room.shape)
     layouts = Layout(room, numbers, np.full((count, 3), 100.0), room, np.empty((count, 0)))
