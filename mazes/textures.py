@@ -95,24 +95,24 @@ def load(variants: bool = False) -> Pyramids:
     # One level more than the largest has, so that there always is a next one to mix with.
     depth = max(len(pyramid) for pyramid in pyramids) + 1
     levels = np.zeros((len(files), depth, 5), np.int64)
-    copies: list[tuple[int, np.ndarray]] = []
+    parts: list[tuple[int, np.ndarray]] = []
     size = 0
     for texture, pyramid in enumerate(pyramids):
         for level, image in enumerate(pyramid):
-            start = stretched = size
-            copies.append((start, image))
-            size += 4 * len(image) * _filled(image.shape[1])
-            if level:  # there is no level below the lowest, whose copy is itself
-                stretched = size
-                copies.append((stretched, _stretch(image, pyramid[level - 1].shape[1])))
-                size += 4 * len(image) * _filled(pyramid[level - 1].shape[1])
-            levels[texture, level:] = start, stretched, *image.shape[:2], 2**31 // image.shape[1]
+            # There is no level below the lowest, whose copy is itself.
+            copies = [image, _stretch(image, pyramid[level - 1].shape[1])] if level else [image]
+            starts = []
+            for copy in copies:
+                starts.append(size)
+                parts.append((size, copy))
+                size += 4 * len(copy) * _filled(copy.shape[1])
+            levels[texture, level:] = starts[0], starts[-1], *image.shape[:2], 2**31 // image.shape[1]
         levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level
     texels = _zeros(size)
-    for start, copy in copies:
-        width, height, _ = copy.shape
+    for start, part in parts:
+        width, height, _ = part.shape
         place = texels[start : start + 4 * width * _filled(height)]
-        place.reshape(width, -1, 4)[:, :height, :3] = copy
+        place.reshape(width, -1, 4)[:, :height, :3] = part
     repeats = np.array([[TEXELS_PER_METRE / side for side in image.shape[:2]] for image in images])
     return Pyramids(texels, levels, repeats)
 
@@ -123,11 +123,12 @@ def in_words(pyramids: Pyramids) -> Pyramids:
 
 
 def _filled(height: int) -> int:
+    """Return the length of a column of so many texels that is filled up to whole blocks."""
     return height + -height % BLOCK
 
 
 def _zeros(size: int) -> np.ndarray:
-    """Return bytes that begin with a cache line: a block of texels then is one, not parts of two."""
+    """Return so many zero bytes that begin with a cache line: a block of texels then is one, not parts of two."""
     line = 4 * BLOCK
     space = np.zeros(size + line, np.uint8)
     start = -space.ctypes.data % line
