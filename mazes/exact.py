@@ -182,7 +182,7 @@ def _look_up(pyramids, texture, across, up, texels_per_pixel):
     for mip in range(fine, fine + 2):
         weight = level - fine if mip > fine else 1 - (level - fine)
         start, width, height = levels[texture, mip, 0] >> 2, levels[texture, mip, 2], levels[texture, mip, 3]
-        length = (height + textures.BLOCK - 1) // textures.BLOCK * textures.BLOCK
+        length = textures.filled(height)
         s, t = u * width - 0.5, v * height - 0.5
         i, j = math.floor(s), math.floor(t)
         s, t = s - i, t - j

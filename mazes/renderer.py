@@ -415,7 +415,7 @@ def columns_at(levels, texture, level, u, light):
     """
     fine, coarse = level >> 8, (level >> 8) + 1
     height = levels[texture, fine, 3]
-    stride = (height + textures.BLOCK - 1) // textures.BLOCK * textures.BLOCK
+    stride = textures.filled(height)
     a, b, share_b = _beside(u, levels[texture, fine, 2], stride)
     c, d, share_d = _beside(u, levels[texture, coarse, 2], stride)
     a, b = np.uint64(levels[texture, fine, 0] + a), np.uint64(levels[texture, fine, 0] + b)
@@ -445,7 +445,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
         the height of the texture at this level.
     """
     (a, b, c, d), (weight_a, weight_b, weight_c, weight_d), rest, height = columns_at(levels, texture, level, u, light)
-    blocks = (height + textures.BLOCK - 1) // textures.BLOCK
+    blocks = textures.filled(height) // textures.BLOCK
     begin, turns = low & 0xFFFF_FFFF, (high >> 32) - (low >> 32)
     first, last = begin * height >> 32, ((high & 0xFFFF_FFFF) * height >> 32) + 1
     first, end = first >> 4, (last >> 4) + 1

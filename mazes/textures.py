@@ -105,26 +105,27 @@ def load(variants: bool = False) -> Pyramids:
             for copy in copies:
                 starts.append(size)
                 parts.append((size, copy))
-                size += 4 * len(copy) * _filled(copy.shape[1])
+                size += 4 * len(copy) * filled(copy.shape[1])
             levels[texture, level:] = starts[0], starts[-1], *image.shape[:2], 2**31 // image.shape[1]
         levels[texture, len(pyramid) :, 1] = levels[texture, -1, 0]  # as high as the last level
     texels = _zeros(size)
     for start, part in parts:
         width, height, _ = part.shape
-        place = texels[start : start + 4 * width * _filled(height)]
+        place = texels[start : start + 4 * width * filled(height)]
         place.reshape(width, -1, 4)[:, :height, :3] = part
     repeats = np.array([[TEXELS_PER_METRE / side for side in image.shape[:2]] for image in images])
     return Pyramids(texels, levels, repeats)
 
 
+@njit(cache=True, forceinline=True)
+def filled(height):
+    """Return the length of a column of so many texels that is filled up to whole blocks."""
+    return (height + BLOCK - 1) // BLOCK * BLOCK
+
+
 def in_words(pyramids: Pyramids) -> Pyramids:
     """Return the same pyramids with texels uint32 [texels], so that a texel is read at once: red in the lowest byte."""
     return pyramids._replace(texels=pyramids.texels.view(np.uint32))
-
-
-def _filled(height: int) -> int:
-    """Return the length of a column of so many texels that is filled up to whole blocks."""
-    return height + -height % BLOCK
 
 
 def _zeros(size: int) -> np.ndarray:
@@ -201,7 +202,7 @@ def _trilinear(pyramids, texture, level, u, v, channel):
 def _bilinear(pyramids, texture, level, u, v, channel):
     """Return a channel of a mip level's colour at u repeats from the left and v from the bottom, as OpenGL does."""
     offset, _, width, height, _ = pyramids.levels[texture, level]
-    stride = height + -height % BLOCK
+    stride = filled(height)
     x, y = u * width - 0.5, v * height - 0.5
     i, j = int(np.floor(x)), int(np.floor(y))
     total = 0.0
