@@ -161,7 +161,7 @@ def start_point(open_, goal, field, ahead, way, stride, near, i, j, z, x):
 def _relax(field, ahead, way, stride, spacing, queue, queued, values):
     """Lower the field to its fixed point, by a queue of the points whose surroundings have changed."""
     rows, columns = field.shape[:2]
-    first = count = 0
+    first = count = np.int64(0)  # not Python's, for which numba would compile `_enqueue_around` three times
     for i in range(rows):
         for j in range(columns):
             if field[i, j, 0] == 0:
@@ -396,7 +396,7 @@ def _new_search(grid, headings):
 
 
 @njit(nogil=True, cache=True)
-def _search(search, open_, pose, motion, goal, unseen, least):
+def _search(search, open_, pose, motion, goal, unseen, share):
     """Search breadth first until the goal is near or, if anything is `unseen`, until in a place that `_is_unseen`.
 
     Returns:
@@ -406,7 +406,7 @@ def _search(search, open_, pose, motion, goal, unseen, least):
     number[0] += 1
     angles = pose[2] + motion.turn_step * np.arange(motion.headings)
     cos, sin = np.cos(angles) * motion.forward_step, np.sin(angles) * motion.forward_step
-    places[0] = pose[:2]
+    places[0, 0], places[0, 1] = pose[0], pose[1]
     turns[0] = 0
     parents[0] = -1
     met[0, int(pose[1] / motion.cell), int(pose[0] / motion.cell)] = number[0]
@@ -435,7 +435,7 @@ def _search(search, open_, pose, motion, goal, unseen, least):
             parents[count] = first
             if action == FORWARD:
                 if unseen.size > 0:
-                    if _is_unseen(unseen, x, z, least):
+                    if _is_unseen(unseen, x, z, share):
                         return count
                 elif np.hypot(x - goal[0], z - goal[1]) < motion.near:
                     return count
@@ -447,7 +447,7 @@ def _search(search, open_, pose, motion, goal, unseen, least):
 @njit(nogil=True, cache=True)
 def _shortest(search, open_, pose, motion, goal):
     """Search for the goal; return the last state as `_search` does."""
-    return _search(search, open_, pose, motion, goal, np.empty((0, 0, 0, 0), np.bool_), 0)
+    return _search(search, open_, pose, motion, goal, np.empty((0, 0, 0, 0), np.bool_), 0.0)
 
 
 @njit(nogil=True, cache=True)
@@ -492,8 +492,6 @@ The box is 0.8 m wide, too much to hide between places in sight. From 3 x 3 to 9
 are the same within 1 %.
 """
 _BETWEEN_PLACES = (ROOM - 2 * BOX_RADIUS) / (_PLACES - 1)
-_MOST = _PLACES * _PLACES // 2 + 1
-"""This many places in a room are more than half of them."""
 
 
 class _Memory(NamedTuple):
@@ -532,7 +530,9 @@ def _recogniser_steps(open_, goal, starts, motion, grid, half_width, cap, steps)
 def _begin(open_):
     """Return the maze with a border, a memory in which nothing of it has been seen, and rooms where nobody was."""
     world = np.zeros((open_.shape[0] + 4, open_.shape[1] + 4), np.bool_)
-    world[2:-2, 2:-2] = open_
+    for i in range(len(open_)):
+        for j in range(open_.shape[1]):
+            world[i + 2, j + 2] = open_[i, j]
     return world, _nothing_seen(world), np.zeros_like(world)
 
 
@@ -578,9 +578,9 @@ def _visit(search, world, goal, pose, motion, half_width, memory, been, earlier,
             done = 0
         elif not seen and (new or done == len(plan)):
             if lost:
-                state = _search(search, memory.open, pose, motion, goal, memory.unseen, _MOST)
+                state = _search(search, memory.open, pose, motion, goal, memory.unseen, 0.5)
                 if state < 0:
-                    state = _search(search, memory.open, pose, motion, goal, memory.unseen, 1)
+                    state = _search(search, memory.open, pose, motion, goal, memory.unseen, 0.0)
             else:
                 state = _shortest(search, memory.open, pose, motion, goal)
             plan = _actions(search, state, motion.headings)
@@ -669,8 +669,8 @@ def place(i, number):
 
 
 @njit(nogil=True, cache=True)
-def _is_unseen(unseen, x, z, least):
-    """Return whether the place nearest to a position, and `least` in that room, have not been seen."""
+def _is_unseen(unseen, x, z, share):
+    """Return whether the place nearest to a position, and more than a share of that room's, have not been seen."""
     i, j = cell_of(z), cell_of(x)
     if i % 2 or j % 2:
         return False
@@ -678,7 +678,7 @@ def _is_unseen(unseen, x, z, least):
     b = round((x - low_edge(j) - BOX_RADIUS) / _BETWEEN_PLACES)
     if not unseen[i, j, min(max(a, 0), _PLACES - 1), min(max(b, 0), _PLACES - 1)]:
         return False
-    return unseen[i, j].sum() >= least
+    return unseen[i, j].sum() > share * _PLACES * _PLACES
 
 
 @njit(nogil=True, cache=True)

@@ -572,7 +572,7 @@ def _draw_seam(pyramids, walls, n, column, pixel, work):
 
 @njit(forceinline=True)
 def _draw_walls(pyramids, walls, pixel, work):
-    n = column = 0
+    n = column = np.int64(0)  # not Python's, for which numba would compile what follows twice
     while column < work.canvas.shape[1]:
         end = walls[n].end // SAMPLES
         if column < end:

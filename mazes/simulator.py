@@ -69,6 +69,7 @@ def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.nda
     if config.respawn == "same":
         visits = np.zeros_like(visits)
     poses = np.empty((len(seeds), 3))
+    visits = visits.astype(np.int64)  # of one type, else numba would compile once for each
     _spawn_batch(layouts.open, layouts.start, layouts.goal, seeds, visits, config.respawn_distance, poses)
     return poses
 

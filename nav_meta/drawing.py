@@ -78,6 +78,14 @@ def ring(image: np.ndarray, centre: np.ndarray, radius: float, colour: Colour, w
     opencv().circle(image, _fixed(centre).tolist(), _fixed_length(radius), colour, line, opencv().LINE_AA, _SHIFT)
 
 
+def veil(image: np.ndarray, colour: Colour, alpha: float) -> np.ndarray:
+    """Return the image under a colour; `alpha` 0 is invisible, 1 opaque."""
+    if alpha == 0:
+        return image
+    greys = (1 - alpha) * np.arange(256)[:, None] + alpha * np.array(colour)
+    return opencv().LUT(image, greys.astype(np.uint8)[:, None])
+
+
 def text(
     image: np.ndarray,
     words: str,

@@ -15,7 +15,7 @@ from mazes import paths, renderer, simulator
 from mazes.environment import Renderer
 from mazes.layout import Layout, MazeConfig, generate
 from nav_meta import drawing
-from nav_meta.drawing import BACKDROP, DIM, FAILED, FIRST, INK, LATER, ORACLE, PANEL, opencv, text
+from nav_meta.drawing import BACKDROP, DIM, FAILED, FIRST, INK, LATER, ORACLE, PANEL, opencv, text, veil
 from nav_meta.errors import UserError, reason
 from nav_meta.evaluation import Trajectory
 from nav_meta.map import MazeMap
@@ -226,8 +226,7 @@ class _Stage:
         colour = _colour(number) if visit.found else FAILED
         x, y, width, height = self._pixels(self.VIEW)
         view = frame[y : y + height, x : x + width]
-        flash = max(0.0, 0.8 * (1 - 2 * share))
-        view[:] = (view * (1 - flash) + flash * np.array(INK if visit.found else FAILED)).astype(np.uint8)
+        view[:] = veil(view, INK if visit.found else FAILED, max(0.0, 0.8 * (1 - 2 * share)))
         self._ping(frame, visit.poses[-1], 1 - share, colour)
         if visit.found:
             self._banner(frame, f"Found in {_steps(visit.steps)}", f"shortest: {visit.oracle}", colour)
@@ -263,7 +262,7 @@ class _Stage:
         if not np.array_equal(path[-1], self._seen_from):
             self._seen_from = path[-1]
             self._view = self._render(self._layout, path[-1:], view_height, view_width)[0].copy()
-        frame[y : y + view_height, x : x + view_width] = (self._view * light).astype(np.uint8)
+        frame[y : y + view_height, x : x + view_width] = veil(self._view, (0, 0, 0), 1 - light)
         x, y, width, height = self._pixels(self.MAP)
         frame[y : y + height, x : x + width] = self._map.picture(path[-1], path, _colour(number))
         self._status(frame, number, step)
@@ -319,7 +318,7 @@ class _Stage:
         middle = x + width / 2
         left, upper, columns, rows = self._pixels((x, y + 200, width, 116))
         band = frame[upper : upper + rows, left : left + columns]
-        band[:] = (0.35 * band + 0.65 * np.array(BACKDROP)).astype(np.uint8)
+        band[:] = veil(band, BACKDROP, 0.65)
         self._text(head, middle, y + 254, 42, colour, weight=650, align="centre", image=frame)
         self._text(line, middle, y + 294, 24, align="centre", image=frame)
 
