@@ -5,6 +5,10 @@ Importing it also registers `nav_meta/Maze-v0` with gymnasium, for `gymnasium.ma
 
 import gymnasium
 
+from mazes import kernel_cache
+
+kernel_cache.watch(__name__)  # before any module with kernels is imported
+
 gymnasium.register(
     "nav_meta/Maze-v0",
     entry_point="mazes.gymnasium_env:MazeEnv",
