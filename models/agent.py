@@ -303,8 +303,11 @@ class Agent(nn.Module):
         Returns:
             what the net says of each moment, and the memory after the last.
         """
-        features = self.encoder(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
-        return self.unroll_memory(features, prev_action, prev_reward, first, state, answers)
+        return self.unroll_memory(self.encode(observation), prev_action, prev_reward, first, state, answers)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        """Return what the encoder says of observations [T, B, ...]: features [T, B, features]."""
+        return self.encoder(observation.flatten(0, 1)).unflatten(0, observation.shape[:2])
 
     def unroll_memory(
         self,

@@ -7,6 +7,7 @@ from.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -41,17 +42,14 @@ class Apprentice(Worker):
             shared: where to leave a copy of the gradients, for another process.
             teacher: who plays; on the task's device.
         """
-        super().__init__(agent, task, config, seed, shared)
+        super().__init__(agent, task, replace(config, freeze_encoder=True), seed, shared)
         self.teacher = teacher
         self.memory, self._before = (teacher.initial_state(task.batch) for _ in range(2))
-        shape = config.rollout + 1, task.batch, teacher.encoder.features
-        self._features = torch.empty(shape, dtype=self.precision, device=self.device)
 
     def _read(self, now: slice, first: Tensor | None, memory: State) -> tuple[Output, State]:
         tape = self._tape
-        self._features[now] = self.teacher.encoder(tape.observation[now].flatten(0, 1))[None]
         return self.teacher.unroll_memory(
-            self._features[now], tape.prev_action[now], tape.prev_reward[now], first, memory
+            self._encode(now), tape.prev_action[now], tape.prev_reward[now], first, memory
         )
 
     def _find_gradient(self, rows: Tensor, numbers: Tensor) -> Tensor:
@@ -59,7 +57,7 @@ class Apprentice(Worker):
         config, rollout, agent = self.config, self.rollout, self.agent
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll_memory(
-                self._features[:-1].index_select(1, rows),
+                self._features_of(rows),
                 rollout.prev_action[:, rows],
                 rollout.prev_reward[:, rows],
                 rollout.first[rows],
@@ -71,9 +69,6 @@ class Apprentice(Worker):
         value = losses.value_loss(output.value, rollout.value[:-1, rows])
         hint = losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
         loss = policy + config.value * value + config.hint * hint
-        agent.zero_grad()
-        loss.backward()
-        for parameter in agent.encoder.parameters():
-            parameter.grad = torch.zeros_like(parameter)
+        self._backward(loss)
         entropy = -(own.exp() * own).sum(-1).mean()
         return torch.stack((loss, policy, value, hint, entropy, policy, torch.zeros_like(loss))).detach()

@@ -130,6 +130,10 @@ class Worker:
         self.memory = agent.initial_state(task.batch)
         self._before = agent.initial_state(task.batch)
         self._tape = _make_tape(task, config.rollout, self.device)
+        self._features: Tensor | None = None  # [T + 1, B, features]: of an encoder that stays as it is
+        if config.freeze_encoder:
+            shape = config.rollout + 1, task.batch, agent.encoder.features
+            self._features = torch.empty(shape, dtype=self.precision, device=self.device)
         self._seconds_world = 0.0
         self._run = Replayed(self._play, self.device)
         self._differentiate = Replayed(self._find_gradient, self.device)
@@ -206,9 +210,16 @@ class Worker:
     def _read(self, now: slice, first: Tensor | None, memory: State) -> tuple[Output, State]:
         """Let who plays read a moment of the tape."""
         tape = self._tape
-        return self.agent.unroll(
-            tape.observation[now], tape.prev_action[now], tape.prev_reward[now], first, memory, tape.target[now]
+        return self.agent.unroll_memory(
+            self._encode(now), tape.prev_action[now], tape.prev_reward[now], first, memory, tape.target[now]
         )
+
+    def _encode(self, now: slice) -> Tensor:
+        """Return the features of a moment of the tape [1, B, features], and keep those that stay true."""
+        features = self.agent.encode(self._tape.observation[now])
+        if self._features is not None:
+            self._features[now] = features
+        return features
 
     def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> Tensor:
         """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.
@@ -234,8 +245,8 @@ class Worker:
         entropy, mean, deviation = numbers
         answers = rollout.target[:, rows]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            output, _ = agent.unroll(
-                rollout.observation.index_select(1, rows),  # 20 times as fast as [:, rows]
+            output, _ = agent.unroll_memory(
+                self._features_of(rows),
                 rollout.prev_action[:, rows],
                 rollout.prev_reward[:, rows],
                 rollout.first[rows],
@@ -253,9 +264,22 @@ class Worker:
         value = losses.value_loss(output.value, advantages + rollout.value[:-1, rows])
         hint = losses.hint_loss(output.hint, answers, rollout.known[:, rows])
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
-        agent.zero_grad()
-        loss.backward()
+        self._backward(loss)
         return torch.stack((loss, policy.loss, value, hint, policy.entropy, policy.kl, policy.clipped)).detach()
+
+    def _features_of(self, rows: Tensor) -> Tensor:
+        """Return the features of some environments' rollouts, [T, N, features]."""
+        if self._features is not None:
+            return self._features[:-1].index_select(1, rows)  # 20 times as fast as [:, rows]
+        return self.agent.encode(self.rollout.observation.index_select(1, rows))
+
+    def _backward(self, loss: Tensor) -> None:
+        """Put the gradient of a loss into the `.grad` of the agent: 0 for an encoder that stays as it is."""
+        self.agent.zero_grad()
+        loss.backward()
+        if self._features is not None:
+            for parameter in self.agent.encoder.parameters():
+                parameter.grad = torch.zeros_like(parameter)
 
     def state(self) -> dict:
         """Return all that `restore` needs."""

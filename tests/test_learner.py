@@ -93,6 +93,23 @@ def test_who_is_as_the_teacher_has_nothing_to_learn(teacher: Agent) -> None:
     assert all(parameter.grad.abs().max() < 1e-5 for parameter in apprentice.agent.parameters())
 
 
+def test_a_frozen_encoder_has_no_gradient_and_the_rest_the_same_one() -> None:
+    agent = make().agent
+    found = []
+    for freeze in (False, True):
+        worker = Worker(agent, Recall(32), replace(CONFIG, freeze_encoder=freeze), 0)
+        worker.collect()
+        losses = worker.gradient(np.arange(16), 0.01, 0.1, 0.9)
+        found.append((losses, {name: parameter.grad.clone() for name, parameter in agent.named_parameters()}))
+    (losses, free), (same_losses, frozen) = found
+    assert torch.equal(losses, same_losses)
+    for name, gradient in frozen.items():
+        if name.startswith("encoder"):
+            assert free[name].any() and not gradient.any()
+        else:
+            torch.testing.assert_close(gradient, free[name])
+
+
 @pytest.mark.parametrize("taught", [False, True])
 def test_a_restored_learner_goes_on_bit_for_bit(taught: bool, teacher: Agent) -> None:
     straight, stopped, resumed = (make(workers=2, teacher=teacher if taught else None) for _ in range(3))
