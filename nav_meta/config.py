@@ -103,6 +103,8 @@ class LearnerConfig:
             raise ValueError(f"clip must be above 0, or None, not {self.clip}")
         for name in ("gamma", "lambda_"):
             require_number(name, getattr(self, name), 0, 1)
+        if self.freeze_encoder and self.ask_view:
+            raise ValueError("with freeze_encoder, ask_view has nobody to teach: add --learner.no-ask-view")
 
     def check_split(self, workers: int) -> None:
         """Check that the environments can be dealt to so many workers.
@@ -173,6 +175,8 @@ class RunConfig:
                 raise ValueError(
                     f"with a teacher, rollout ({learner.rollout}) must be a whole episode ({learner.episode})"
                 )
+            if learner.ask_view:
+                raise ValueError("with a teacher, whose encoder stays as it is, add --learner.no-ask-view")
             if self.start:
                 raise ValueError("start must not be given with a teacher, whose encoder the agent takes over")
         for name in ("height", "width"):

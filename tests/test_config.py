@@ -49,6 +49,8 @@ def test_presets_for_a_gpu(side, environments):
         (lambda: AgentConfig(channels=(0, 32)), r"channels must be at least 1, not \(0, 32\)"),
         (lambda: RunConfig(agent=AgentConfig(features=0)), "features must be at least 1, not 0"),
         (lambda: LearnerConfig(clip=0.0), "clip must be above 0, or None, not 0.0"),
+        (lambda: LearnerConfig(freeze_encoder=True, ask_view=True), "add --learner.no-ask-view"),
+        (lambda: RunConfig(teacher="runs/one", learner=LearnerConfig(rollout=256, ask_view=True)), "no-ask-view"),
     ],
 )
 def test_what_would_fail_late_is_refused(make, said):
