@@ -68,7 +68,7 @@ class LearnerConfig:
     pays for, and in what the auxiliary head is asked of actions? So the first visit is helped as well."""
     freeze_encoder: bool = False
     """Is the encoder left as it begins, and only what reads it trained? Then what it says of a picture is worked out
-    once, however often that is learnt from, which makes a CPU a third faster."""
+    once, however often that is learnt from, which makes a CPU half as fast again."""
     learning_rate: float = 3e-3
     """Step size at the beginning."""
     final_learning_rate: float = 1e-5
