@@ -1,8 +1,7 @@
 """Compiled kernels that numba keeps on disk are used again only while all sources that may be in them are the same.
 
 numba itself looks at the one file in which a kernel is written. But what it calls and the constants in it are compiled
-into it as well: with another AGENT_RADIUS in `mazes.layout`, agents would go on to collide by the old one, and draws
-would differ between who had compiled before the change and who had not.
+into it as well: with another AGENT_RADIUS in `mazes.layout`, agents would go on to collide by the old one.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from typing import Any
 
 from numba.core import caching
 
-MAZES = Path(__file__).parent
+_MAZES = Path(__file__).parent
 
 
 def watch(package: str) -> None:
@@ -42,5 +41,5 @@ def _locator(base: type, package: str) -> type:
 @cache
 def _digest(folder: Path) -> str:
     """Return the SHA-256 of all sources in a package's folder and in the mazes'."""
-    sources = sorted({*folder.rglob("*.py"), *MAZES.rglob("*.py")})
+    sources = sorted({*folder.rglob("*.py"), *_MAZES.rglob("*.py")})
     return hashlib.sha256(b"".join(path.name.encode() + path.read_bytes() for path in sources)).hexdigest()

@@ -269,8 +269,9 @@ class Worker:
 
     def _features_of(self, rows: Tensor) -> Tensor:
         """Return the features of some environments' rollouts, [T, N, features]."""
+        # index_select is 20 times as fast as [:, rows].
         if self._features is not None:
-            return self._features[:-1].index_select(1, rows)  # 20 times as fast as [:, rows]
+            return self._features[:-1].index_select(1, rows)
         return self.agent.encode(self.rollout.observation.index_select(1, rows))
 
     def _backward(self, loss: Tensor) -> None:

@@ -1,3 +1,5 @@
+"""Compiled kernels on disk: used again, but not when another file has changed what is in them."""
+
 import os
 import shutil
 import subprocess
