@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.xdist_group("training")
 
 ROOT = Path(__file__).parents[1]
 STEPS = 4096
+FPS = 6
+"""Frames per second of the films here."""
 TINY = (
     f"--preset imaze --maze.kind random --maze.rows 2 --maze.columns 2 --steps {STEPS} --height 16 --width 16 "
     "--workers 2 --evaluate-every 2048 --evaluation-mazes 2 --final-mazes 4 --checkpoint-every 512 "
@@ -64,7 +67,7 @@ def checkpoints(folder: Path) -> list[Path]:
 def small_films() -> Iterator[None]:
     """In its usual size a film takes longer than all the rest of a run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(video, "write_video", partial(video.write_video, height=240, fps=6))
+        patch.setattr(video, "write_video", partial(video.write_video, height=240, fps=FPS))
         yield
 
 
@@ -393,7 +396,9 @@ def test_watch_films_a_run(finished: Path, tmp_path: Path, script: Script) -> No
     path = tmp_path / "film.mp4"
     result = script("watch.py", finished, "--visits", 1, "--height", 240, "--out", path)
     assert result.returncode == 0 and result.stdout.strip() == str(path), result.stderr
-    assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] > 60
+    (steps,) = (int(steps) for steps in re.findall(r"visit 1: +(\d+) step", result.stderr))
+    still = sum(round(seconds * FPS) for seconds in (video.ARRIVAL, video.FOUND, video.END))
+    assert imageio_ffmpeg.count_frames_and_secs(str(path))[0] == still + len(video._times(steps, FPS))
 
 
 @pytest.mark.opengl
