@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nav_meta.checkpoint import load_latest
-from nav_meta.evaluation import of_agent
+from nav_meta.evaluation import Policy, of_agent
 from nav_meta.experiments import reproduction
 from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
@@ -94,12 +94,55 @@ def test_who_is_not_told_the_reward_cannot_see_it(experiment):
         task.step(generator.integers(task.actions, size=4))
 
 
+def test_who_is_not_told_the_reward_does_not_see_it_in_tests_either(experiment, monkeypatch):
+    made, make_task = [], experiment.make_task
+
+    def noted(*args, **options) -> EpisodicTask:
+        made.append(make_task(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(experiment, "make_task", noted)
+    actions = make_task(1, 0).actions
+
+    def make_policy(batch: int, seed: int) -> Policy:
+        generator = np.random.default_rng(seed)
+
+        def policy(moment) -> np.ndarray:
+            for task in made:  # Harlow's plays another: of held-out pictures
+                paid = task._prev_reward.copy()
+                task._prev_reward += 1
+                np.testing.assert_array_equal(moment.observation, task.time_step().observation)
+                task._prev_reward[:] = paid
+            return generator.integers(actions, size=batch)
+
+        return policy
+
+    experiment.play(make_policy, episodes=2, show_reward=False)
+
+
 def test_the_table_weighs_seeds_alike_and_leaves_out_what_is_missing():
     seeds = [Played({"a": np.array([1.0, 3.0, np.nan])}, {}), Played({"a": np.array([5.0, 7.0, 9.0])}, {})]
     row = rows_of({"agent": seeds}, {"paper": {"a": 4.0}})["agent"]
-    assert row["a"] == 5 and row["a/seed-0"] == 2 and row["a/seed-1"] == 7
-    assert row["a"] - row["a/low"] == pytest.approx(1.96 * np.std([1, 3, 5, 7, 9]) / 5**0.5)
+    assert row["a"] == 4.5 and row["a/seed-0"] == 2 and row["a/seed-1"] == 7
+    moved = np.array([-1 / 2 - 2 / 3, 1 / 2, 2 / 3]) / 2
+    assert row["a"] - row["a/low"] == pytest.approx(1.96 * np.square(moved).sum() ** 0.5)
     assert lines({"agent": row, "paper": {"b": 1.0}}, ["a"])[1][1] == ["paper", ""]
+
+
+def test_more_seeds_in_the_same_episodes_say_no_more_of_other_episodes():
+    played = Played({"a": np.array([1.0, 2.0, 6.0])}, {})
+    one, three = (rows_of({"agent": [played] * seeds}, {})["agent"] for seeds in (1, 3))
+    assert [three[key] for key in ("a", "a/low", "a/high")] == pytest.approx(
+        [3, 3 - 1.96 * np.std([1, 2, 6]) / 3**0.5, 3 + 1.96 * np.std([1, 2, 6]) / 3**0.5]
+    )
+    assert {key: three[key] for key in one} == pytest.approx(one)
+
+
+def test_what_each_seed_has_but_one_of_shows_no_interval():
+    seeds = [Played({"a": np.array([share, np.nan]), "b": np.full(2, np.nan)}, {}) for share in (1.0, 0.0)]
+    row = rows_of({"agent": seeds}, {})["agent"]
+    assert lines({"agent": row}, ["a"])[1] == [["agent", "0.5 (1.00, 0)"]]
+    assert np.isnan(row["b"]) and not {"a/low", "b/low"} & row.keys()
 
 
 def test_quick_is_ten_minutes_at_most():

@@ -93,7 +93,7 @@ class MDPExperiment(Experiment):
 
     def play(self, make_policy: MakePolicy, *, episodes: int = 1000, seed: int = 0, show_reward: bool = True) -> Played:
         """Play `episodes` test trials."""
-        task = self.make_task(episodes, TEST_SEED + seed)
+        task = self.make_task(episodes, TEST_SEED + seed, show_reward=show_reward)
         recording = play(make_policy(episodes, seed), task, ("place",))
         expected = task.means[np.arange(episodes), recording.watched["place"], recording.actions]  # [T, N]
         return Played(

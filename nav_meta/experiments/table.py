@@ -7,8 +7,9 @@ import numpy as np
 from nav_meta.experiments.base import Played
 
 Rows = dict[str, dict[str, float]]
-"""Name of the row -> figure -> value. Beside `figure` there are `figure/low` and `figure/high` where it was played, the
-95 % interval over episodes, and `figure/seed-K` for each of several seeds."""
+"""Name of the row -> figure -> value, the mean of the seeds' means. Beside `figure` there are `figure/low` and
+`figure/high` where more than one episode was played, the 95 % interval over episodes, which are the same for all seeds,
+and `figure/seed-K` for each of several seeds."""
 
 
 def rows_of(players: Mapping[str, Sequence[Played]], known: Mapping[str, Mapping[str, float]]) -> Rows:
@@ -36,15 +37,19 @@ def lines(rows: Rows, columns: Sequence[str]) -> tuple[list[str], list[list[str]
 def _row(seeds: Sequence[Played]) -> dict[str, float]:
     row = {}
     for figure in seeds[0].figures:
-        each = [played.figures[figure] for played in seeds]
-        values = np.concatenate(each)
-        values = values[~np.isnan(values)]
-        mean = float(values.mean()) if len(values) else float("nan")
-        # Thousands of independent episodes: their mean is as good as normal.
-        half = float(1.96 * values.std() / max(1, len(values)) ** 0.5)
-        row |= {figure: mean, f"{figure}/low": mean - half, f"{figure}/high": mean + half}
+        each = np.stack([played.figures[figure] for played in seeds])  # [seeds, episodes]: the same episodes for all
+        counts = np.maximum(1, (~np.isnan(each)).sum(1))
+        means = np.where(np.isnan(each).all(1), np.nan, np.nansum(each, 1) / counts)
+        mean = float(means[~np.isnan(means)].mean()) if not np.isnan(means).all() else float("nan")
+        row[figure] = mean
+        if (counts > 1).any():
+            # How far each episode moves the mean. A hard one is hard for every seed: these add up before they are
+            # squared. Thousands of independent episodes: their mean is as good as normal.
+            moved = np.nansum((each - means[:, None]) / counts[:, None], 0) / len(seeds)
+            half = 1.96 * float(np.square(moved).sum()) ** 0.5
+            row |= {f"{figure}/low": mean - half, f"{figure}/high": mean + half}
         if len(seeds) > 1:
-            row |= {f"{figure}/seed-{k}": float(np.nanmean(one)) for k, one in enumerate(each)}
+            row |= {f"{figure}/seed-{k}": float(one) for k, one in enumerate(means)}
     return row
 
 
