@@ -11,6 +11,8 @@ from models.agent import AgentConfig
 
 MAZES_PER_SEED = 1 << 40
 """Training mazes are used once each; runs of different seeds draw from different ranges."""
+MOST_MAZES, MOST_VISITS = 100_000, 1000
+"""To evaluate in, and to each: the bootstrap's samples of so many mazes take 1.6 GB."""
 SEEDS = SPLIT_SIZE // MAZES_PER_SEED
 """Seeds of runs, and of actions in evaluations, lie below."""
 
@@ -187,6 +189,8 @@ class RunConfig:
         for name in ("steps", "evaluate_every", "evaluation_mazes", "final_mazes", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+            if name.endswith("_mazes"):
+                require_number(name, getattr(self, name), 1, MOST_MAZES)
 
 
 _IMAZE = RunConfig(

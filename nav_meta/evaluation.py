@@ -358,10 +358,17 @@ def record(
 
 
 @lru_cache(maxsize=8)
-def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, goal_moves: bool = False) -> References:
+def references(
+    config: MazeConfig,
+    mazes: MazeSet,
+    visits: int = VISITS,
+    goal_moves: bool = False,
+    width_over_height: float = 4 / 3,
+) -> References:
     """Return oracle and explorer from where, and to where, `run_visits` plays with the same options.
 
-    The last few sets of mazes are remembered.
+    The explorer sees as much to the sides as a picture of that shape shows: the agent's. The last few sets of mazes are
+    remembered.
     """
     seeds = mazes.seeds
     first = generate_batch(config, seeds)
@@ -369,17 +376,23 @@ def references(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, goal_mo
     layouts = [first] + [later] * (visits - 1)
     starts = _starts(config, layouts, seeds)
     oracle = [paths.oracle_steps(config, *visit) for visit in zip(layouts, starts, strict=True)]
-    return References(np.stack(oracle, axis=1), paths.explorer_steps(config, first, starts[0], config.visit_cap))
+    explorer = paths.explorer_steps(config, first, starts[0], config.visit_cap, width_over_height)
+    return References(np.stack(oracle, axis=1), explorer)
 
 
-def run_recogniser(config: MazeConfig, mazes: MazeSet, visits: int = VISITS, threads: int = 1) -> Visits:
-    """Let `paths.recogniser_steps` play from where `run_visits` plays: it remembers all, and has to find itself."""
+def run_recogniser(
+    config: MazeConfig, mazes: MazeSet, visits: int = VISITS, threads: int = 1, width_over_height: float = 4 / 3
+) -> Visits:
+    """Let `paths.recogniser_steps` play from where `run_visits` plays: it remembers all, and has to find itself.
+
+    It sees as much to the sides as a picture of that shape shows: the agent's.
+    """
     layouts = generate_batch(config, mazes.seeds)
     starts = np.stack(_starts(config, [layouts] * visits, mazes.seeds), axis=1)
 
     def play(rows: np.ndarray) -> np.ndarray:
         some = Layout(*(field[rows] for field in layouts))
-        return paths.recogniser_steps(config, some, starts[rows], config.visit_cap)
+        return paths.recogniser_steps(config, some, starts[rows], config.visit_cap, width_over_height)
 
     few = np.array_split(np.arange(mazes.count), -(-mazes.count // 8))  # so that Ctrl-C need not wait for long
     steps = np.concatenate(_in_threads(play, few, threads, threading.Event()))

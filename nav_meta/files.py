@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 from nav_meta.errors import UserError, reason
 
@@ -41,3 +44,19 @@ def write_atomically(path: Path, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write dicts, lists, strings and numbers as `write_atomically` does; NaN and infinity, which JSON lacks, as null.
+
+    Raises UserError when the disk is full or the place is not writable.
+    """
+    write_atomically(path, json.dumps(_finite(value), indent=1, allow_nan=False).encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

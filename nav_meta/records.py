@@ -21,7 +21,7 @@ from typing import Any
 
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError, reason
-from nav_meta.files import write_atomically
+from nav_meta.files import write_atomically, write_json
 from nav_meta.tracking import Tracker
 
 CONFIG = "config.json"
@@ -99,23 +99,31 @@ def read_commit(folder: Path) -> str | None:
 def learning_curves(folders: Sequence[Path]) -> dict[str, list[list[dict[str, float]]]]:
     """The rows of runs by the name of the first of those that differ from it by their seed alone.
 
-    How many threads a machine has is no property of an experiment. A run of before an option existed was as the option
-    is by default. Raises UserError when a folder holds no run, or nothing has come of it yet.
+    Where two folders have the same name, as many of those around them are named too as tell them apart. How many
+    threads a machine has is no property of an experiment. A run of before an option existed was as the option is by
+    default. Raises UserError when a folder holds no run, or nothing has come of it yet.
     """
-    defaults = _flat(_plain_config(asdict(RunConfig())))
     groups: dict[str, list[Path]] = {}
     for folder in folders:
-        settings = {**defaults, **_flat(read_config(folder)), "seed": None, "workers": None}
+        settings = {**_defaults(), **_flat(read_config(folder)), "seed": None, "workers": None}
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(folder)
     curves = {}
-    for group in groups.values():
-        name = group[0].resolve().name
+    names = _names([group[0].resolve() for group in groups.values()])
+    for name, group in zip(names, groups.values(), strict=True):
         rows = curves[name if len(group) == 1 else f"{name} and {len(group) - 1} more seeds"] = [
             read_metrics(folder) for folder in group
         ]
         if not all(rows):
             raise UserError(f"{group[rows.index([])]} has no metrics yet: wait for its first update.")
     return curves
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The shortest ends of different paths that differ."""
+    depth = 1
+    while len(set(names := ["/".join(folder.parts[-depth:]) for folder in folders])) < len(folders):
+        depth += 1
+    return names
 
 
 def _read(folder: Path, key: str) -> Any:
@@ -131,19 +139,27 @@ def _read(folder: Path, key: str) -> Any:
 def require_same(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise UserError when the run in `folder` was started with another config, or the folder holds none.
 
-    How many workers share the work may change: other machines have other numbers of processors.
+    How many workers share the work may change: other machines have other numbers of processors. A run of before an
+    option existed was as the option is by default.
     """
-    stored, given = _flat(read_config(folder)), _flat(_plain_config(config))
-    for name in sorted((stored.keys() | given.keys()) - {"workers"}):
-        if stored.get(name) != given.get(name):
+    stored, given = {**_defaults(), **_flat(read_config(folder))}, _flat(_plain_config(config))
+    for name in sorted(given.keys() - {"workers"}):
+        if stored.get(name) != given[name]:
             raise UserError(
-                f"{folder} was started with {name} = {stored.get(name)}, not {given.get(name)}: "
+                f"{folder} was started with {name} = {stored.get(name)}, not {given[name]}: "
                 "continue it with the same options, or start a new run."
             )
+    if unknown := sorted(_flat(read_config(folder)).keys() - given.keys()):
+        raise UserError(
+            f"{folder} was started by another version of this program, which had an option {unknown[0]}: "
+            "continue it with that version, or start a new run."
+        )
 
 
 def write_result(path: Path, figures: Mapping[str, Any], config: object, started: float, steps: int) -> None:
     """Write what a script found, for `--json`: its figures, the config (a dataclass), git commit, seconds and steps.
+
+    A figure that is not a number becomes null.
 
     `started` is `time.perf_counter()` at the beginning. Raises UserError when the disk is full or not writable.
     """
@@ -154,7 +170,7 @@ def write_result(path: Path, figures: Mapping[str, Any], config: object, started
         "seconds": time.perf_counter() - started,
         "steps": steps,
     }
-    write_atomically(path, json.dumps(result, indent=1).encode())
+    write_json(path, result)
 
 
 @cache
@@ -203,6 +219,11 @@ def _plain(value: Any) -> int | float | None:
 def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config as it reads back: tuples are lists, paths are strings."""
     return json.loads(json.dumps(config, default=str))
+
+
+def _defaults() -> dict[str, Any]:
+    """What options of a maze's run are by default, by dotted name; other experiments' nets and learners share them."""
+    return _flat(_plain_config(asdict(RunConfig())))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -119,6 +119,8 @@ def compare(
 ) -> Rows:
     """Play the same visits with each agent, with a random walk and, if asked for, with the recogniser.
 
+    Each agent is measured by an explorer that sees a picture of its shape; the others by the first agent's.
+
     Raises:
         UserError: when MiniWorld is to draw and there is no OpenGL.
     """
@@ -141,11 +143,16 @@ def compare(
             render=render,
         )
         # Ways do not depend on landmarks: those of the usual ones are remembered.
-        possible = evaluation.references(replace(world, landmarks=config.landmarks), mazes, visits, player.goal_moves)
+        possible = evaluation.references(
+            replace(world, landmarks=config.landmarks), mazes, visits, player.goal_moves, player.width / player.height
+        )
         rows[name] = evaluation.metrics(played, possible)
-    possible = evaluation.references(config, mazes, visits)
+    first = next(iter(agents.values()))
+    shape = first.width / first.height
+    possible = evaluation.references(config, mazes, visits, width_over_height=shape)
     if recogniser:
-        rows["recogniser"] = evaluation.metrics(evaluation.run_recogniser(config, mazes, visits, threads), possible)
+        played = evaluation.run_recogniser(config, mazes, visits, threads, shape)
+        rows["recogniser"] = evaluation.metrics(played, possible)
     rows["random walk"] = evaluation.metrics(
         evaluation.run_random_walk(config, mazes.seeds, visits=visits, seed=seed), possible
     )

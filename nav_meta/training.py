@@ -1,7 +1,6 @@
 """A training run from its configuration to its table, plots and videos."""
 
 import contextlib
-import json
 import os
 import signal
 import threading
@@ -25,7 +24,7 @@ from nav_meta import checkpoint, evaluation, plots, ranks, report, video, vision
 from nav_meta.config import MAZES_PER_SEED, RunConfig
 from nav_meta.errors import UserError, say
 from nav_meta.evaluation import MazeSet, Trajectory
-from nav_meta.files import write_atomically
+from nav_meta.files import write_atomically, write_json
 from nav_meta.learner import Learner
 from nav_meta.loading import Loaded, config_from_dict, load_agent, questions_of
 from nav_meta.progress import Progress
@@ -314,8 +313,8 @@ def _validate(learner: Learner, config: RunConfig) -> dict[str, float]:
         evaluation.of_agent(learner.agent, learner.precision), config.maze, mazes.seeds,
         height=config.height, width=config.width, threads=config.workers,
     )  # fmt: skip
-    figures = evaluation.metrics(played, evaluation.references(config.maze, mazes))
-    return figures | {"time/evaluation_seconds": time.perf_counter() - clock}
+    possible = evaluation.references(config.maze, mazes, width_over_height=config.width / config.height)
+    return evaluation.metrics(played, possible) | {"time/evaluation_seconds": time.perf_counter() - clock}
 
 
 def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker, others: list) -> dict[str, float]:
@@ -324,10 +323,8 @@ def _finish(learner: Learner, config: RunConfig, folder: Path, tracker: Tracker,
     agent = report.Player(evaluation.of_agent(learner.agent, learner.precision), config.height, config.width)
     rows = report.compare({"agent": agent, **report.players(others)}, config.maze, mazes, threads=config.workers)
     table = report.table(rows)
-    text = json.dumps(
-        {"maze": asdict(config.maze), "mazes": mazes._asdict(), "step": learner.step, "rows": rows}, indent=1
-    )
-    write_atomically(folder / "evaluation.json", text.encode())
+    found = {"maze": asdict(config.maze), "mazes": mazes._asdict(), "step": learner.step, "rows": rows}
+    write_json(folder / "evaluation.json", found)
     write_atomically(folder / "table.md", report.markdown(table).encode())
     plots.plot_latency_by_visit(rows, folder / "plots" / "latency_by_visit.png")
     plots.plot_training(read_metrics(folder), folder / "plots" / "training.png")

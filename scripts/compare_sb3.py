@@ -1,5 +1,6 @@
 """Train sb3-contrib's RecurrentPPO on real MiniWorld for some minutes; put it beside one of our agents in the table."""
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Literal
 import tyro
 
 from nav_meta import other_library, report
-from nav_meta.config import SEEDS
+from nav_meta.config import MOST_MAZES, SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -36,8 +37,11 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, train, evaluate, print the table."""
     options = tyro.cli(Options)
-    if not options.minutes > 0 or options.mazes < 1 or not 0 <= options.seed < SEEDS:
-        raise UserError(f"--minutes must be more than 0, --mazes at least 1, --seed between 0 and {SEEDS - 1}.")
+    if not 0 < options.minutes < math.inf or not 1 <= options.mazes <= MOST_MAZES or not 0 <= options.seed < SEEDS:
+        raise UserError(
+            f"--minutes must be more than 0 and finite, --mazes between 1 and {MOST_MAZES}, "
+            f"--seed between 0 and {SEEDS - 1}."
+        )
     clock = time.perf_counter()
     ours = load_agent(options.checkpoint)
     config = options.maze(ours.config.maze)

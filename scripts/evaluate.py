@@ -11,7 +11,7 @@ import tyro
 
 from mazes import reference
 from nav_meta import evaluation, plots, report, two_episodes
-from nav_meta.config import SEEDS
+from nav_meta.config import MOST_MAZES, MOST_VISITS, SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -58,8 +58,11 @@ NOT_WITH_RL2 = ("controls", "generalisation", "recogniser", "plot", "renderer", 
 def main() -> None:
     """Parse the command line, evaluate, print the table."""
     options = tyro.cli(Options)
-    if options.mazes < 1 or options.visits < 2:
-        raise UserError("--mazes must be at least 1, and --visits at least 2: a first and a later one.")
+    if not 1 <= options.mazes <= MOST_MAZES or not 2 <= options.visits <= MOST_VISITS:
+        raise UserError(
+            f"--mazes must be between 1 and {MOST_MAZES}, and --visits between 2, a first and a later one, "
+            f"and {MOST_VISITS}."
+        )
     if not 0 <= options.seed < SEEDS:
         raise UserError(f"--seed must be between 0 and {SEEDS - 1}.")
     plots.require_format(options.plot)
@@ -73,9 +76,9 @@ def main() -> None:
         rows = two_episodes.compare(
             players, config, MazeSet("test", 0, options.mazes), seed=options.seed, threads=os.cpu_count() or 1
         )
+        report.show(two_episodes.table(rows), "steps of the episodes that reach the goal; in brackets 95 % intervals")
         if options.json:
             write_result(options.json, {"rows": rows}, two_episodes.mazes_of(config), clock, agents[0].step)
-        report.show(two_episodes.table(rows), "steps of the episodes that reach the goal; in brackets 95 % intervals")
         return
     name, first = next(iter(players.items()))
     again = {name: first}
@@ -99,10 +102,10 @@ def main() -> None:
     caption = "steps; in brackets 95 % bootstrap intervals over mazes"
     if options.generalisation:
         caption += "; random walk, explorer and oracle: in the mazes of the first row"
+    report.show(report.table(rows), caption)  # first, whatever becomes of the files
     if options.json:
         figures = {**next(iter(rows.values())), "rows": rows}
         write_result(options.json, figures, config, clock, agents[0].step)
-    report.show(report.table(rows), caption)
     if options.plot:
         plots.plot_latency_by_visit(rows, options.plot)
 

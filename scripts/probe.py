@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from nav_meta import plots, probe, report
-from nav_meta.config import SEEDS
+from nav_meta.config import MOST_MAZES, SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.loading import load_agent
@@ -33,8 +33,8 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, play, probe, print the table."""
     options = tyro.cli(Options)
-    if options.mazes < 2 or not 0 <= options.seed < SEEDS:
-        raise UserError(f"--mazes must be at least 2, and --seed between 0 and {SEEDS - 1}.")
+    if not 2 <= options.mazes <= MOST_MAZES or not 0 <= options.seed < SEEDS:
+        raise UserError(f"--mazes must be between 2 and {MOST_MAZES}, and --seed between 0 and {SEEDS - 1}.")
     plots.require_format(options.plot)
     clock = time.perf_counter()
     loaded = load_agent(options.checkpoint)
@@ -44,9 +44,9 @@ def main() -> None:
         for split in ("validation", "test")
     )
     figures = probe.figures(fitting, testing)
+    report.show(probe.table(figures), probe.CAPTION)  # first, whatever becomes of the files
     if options.json:
         write_result(options.json, figures, config, clock, loaded.step)
-    report.show(probe.table(figures), probe.CAPTION)
     if options.plot:
         probe.plot(figures, options.plot)
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from nav_meta import checkpoint, report
+from nav_meta.config import MOST_MAZES
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
 from nav_meta.files import write_atomically
@@ -38,8 +39,8 @@ class Options:
 def main() -> None:
     """Parse the command line, load, test, write."""
     options = tyro.cli(Options)
-    if not 0 < options.temperature < math.inf or options.mazes < 1:
-        raise UserError("--temperature must be above 0 and finite, and --mazes at least 1.")
+    if not 0 < options.temperature < math.inf or not 1 <= options.mazes <= MOST_MAZES:
+        raise UserError(f"--temperature must be above 0 and finite, and --mazes between 1 and {MOST_MAZES}.")
     if options.out.suffix == ".md":
         raise UserError("--out must not end in .md: there the table goes, beside the weights.")
     loaded = load_agent(options.run)

@@ -9,7 +9,7 @@ from typing import Literal
 import tyro
 
 from nav_meta import report
-from nav_meta.config import processors
+from nav_meta.config import SEEDS, processors
 from nav_meta.errors import STOPPED, UserError, exit_on_user_error, say
 from nav_meta.experiments.page import figures_of
 from nav_meta.experiments.registry import EXPERIMENTS
@@ -41,8 +41,8 @@ class Options:
 def main() -> int:
     """Parse the command line, list what there is to do, do it; return the exit code."""
     options = tyro.cli(Options)
-    if options.seeds < 1 or options.jobs < 1:
-        raise UserError("--seeds and --jobs must be at least 1.")
+    if not 1 <= options.seeds <= SEEDS or options.jobs < 1:
+        raise UserError(f"--seeds must be between 1 and {SEEDS}, and --jobs at least 1.")
     clock = time.perf_counter()
     folder = options.out or Path("runs") / ("reproduce-quick" if options.quick else "reproduce")
     items = plan(options.only or tuple(EXPERIMENTS), options.seeds, quick=options.quick, parallel=options.jobs)

@@ -78,12 +78,12 @@ def main() -> int:
     agents = {name: [load(job) for job in some] for name, some in jobs.items()}
     experiment = EXPERIMENTS[task]
     rows = finish(experiment, config, agents, folder)
-    if options.json:
-        write_result(options.json, flat(rows), config, clock, steps)
     report.show(
         lines(rows, experiment.columns),
         f"{experiment.title}; in square brackets 95 % intervals over test episodes, in round ones each seed",
     )
+    if options.json:
+        write_result(options.json, flat(rows), config, clock, steps)
     for name in ("table.md", "figure.png"):
         say(str(folder / name))
     return 0

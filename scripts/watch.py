@@ -9,6 +9,7 @@ import tyro
 
 from mazes.seeds import SPLIT_SIZE, split_seeds
 from nav_meta import evaluation, report, video
+from nav_meta.config import MOST_VISITS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.loading import load_agent
 from nav_meta.options import AgentInMaze
@@ -33,8 +34,8 @@ class Options(AgentInMaze):
 def main() -> None:
     """Parse the command line, play, film."""
     options = tyro.cli(Options)
-    if options.visits < 1 or not 0 <= options.seed < SPLIT_SIZE:
-        raise UserError("--visits must be at least 1, and --seed between 0 and 2**62 - 1.")
+    if not 1 <= options.visits <= MOST_VISITS or not 0 <= options.seed < SPLIT_SIZE:
+        raise UserError(f"--visits must be between 1 and {MOST_VISITS}, and --seed between 0 and 2**62 - 1.")
     if options.height is not None and not 240 <= options.height <= 2160:
         raise UserError("--height must be between 240 and 2160 rows.")
     if options.out is not None and options.out.suffix not in (".mp4", ".webp"):

@@ -236,19 +236,28 @@ def test_generalisation_changes_one_thing_in_each_row(kind: str, monkeypatch: py
 
 
 def test_rows_are_measured_by_what_is_possible_in_their_own_mazes() -> None:
-    """Caps, oracle and explorer are those of each row's size of maze and length of step."""
-    mazes = MAZES._replace(count=2)
+    """Caps, oracle and explorer are those of each row's size of maze, length of step and shape of the picture."""
+    mazes = MAZES._replace(count=20)
     options = {"fine": {"step_size": "fine"}, "larger": {"rows": 5}, "other": {"landmarks": "other"}}
     players = {name: Player(Rotating, 16, 16, maze=change) for name, change in options.items()}
-    rows = report.compare(players, CONFIG, mazes, visits=2)
+    players["wide"] = Player(Rotating, 16, 32)
+    rows = report.compare(players, CONFIG, mazes, visits=2, recogniser=True)
+    assert rows["wide"]["latency/explorer"] < rows["recogniser"]["latency/explorer"]
+    assert rows["recogniser"]["latency/first"] == rows["recogniser"]["latency/explorer"]
     for name, change in options.items():
         world = replace(CONFIG, **change)
-        possible = evaluation.references(world, mazes, 2)
+        possible = evaluation.references(world, mazes, 2, width_over_height=1.0)
         assert rows[name]["latency/first"] == world.visit_cap
         assert rows[name]["latency/oracle"] == possible.oracle[:, 1].mean()
         assert rows[name]["latency/explorer"] == possible.explorer.mean()
     assert [rows[name]["latency/first"] for name in options] == [1400, 400, 300]
     assert rows["fine"]["latency/oracle"] > 2 * rows["other"]["latency/oracle"]
+
+
+def test_the_table_is_shown_though_the_file_cannot_be_written(script, tmp_path) -> None:
+    result = script("evaluate.py", "--mazes", 1, "--visits", 2, "--json", tmp_path)
+    assert result.returncode == 2 and result.stderr.startswith("error: ")
+    assert "memory score" in result.stdout
 
 
 def test_no_row_of_miniworld_without_opengl(script, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """The experiments of the papers beside navigation: what all of them keep to, and whole runs from the command line."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -11,13 +12,16 @@ import numpy as np
 import pytest
 
 from nav_meta.checkpoint import load_latest
+from nav_meta.errors import UserError
 from nav_meta.evaluation import Policy, of_agent
 from nav_meta.experiments import reproduction
 from nav_meta.experiments.base import Experiment, Played
+from nav_meta.experiments.page import PAGE, write_page
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import plan
 from nav_meta.experiments.table import flat, lines, rows_of
 from nav_meta.experiments.training import Job, TaskConfig, load, preset, stages_of
+from nav_meta.files import write_json
 from nav_meta.learner import Learner
 from nav_meta.loading import config_from_dict
 from nav_meta.tasks.episodes import EpisodicTask
@@ -282,3 +286,14 @@ def test_reproduce(script, tmp_path, monkeypatch):
     page = (tmp_path / "all" / "README.md").read_text()
     assert "](dependent-easy/figure.png)" in page and "## informative-arm" in page and "bayes-optimal-exact" in page
     assert "informative-arm/reward/agent" in json.loads((tmp_path / "all.json").read_text())
+
+
+def test_the_page_reads_what_json_cannot_hold_and_names_what_is_damaged(tmp_path):
+    experiment = EXPERIMENTS["independent"]
+    result = tmp_path / experiment.name / "result.json"
+    write_json(result, {"config": {"steps": 5}, "seeds": 1, "rows": {"agent": {experiment.columns[0]: math.nan}}})
+    write_page(tmp_path, [experiment], "a command")
+    assert "| agent | nan |" in (tmp_path / PAGE).read_text()
+    result.write_text("{")
+    with pytest.raises(UserError, match="result.json is damaged"):
+        write_page(tmp_path, [experiment], "a command")

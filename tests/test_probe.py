@@ -158,6 +158,9 @@ def test_script(tmp_path: Path, script) -> None:
 
 
 def test_script_refuses_what_cannot_be(tmp_path: Path, script) -> None:
-    for options, said in (((untrained(tmp_path, "none"),), "no LSTM"), (("--mazes", 1), "--mazes must be at least 2")):
+    for options, said in (
+        ((untrained(tmp_path, "none"),), "no LSTM"),
+        (("--mazes", 1), "--mazes must be between 2 and 100000"),
+    ):
         result = script("probe.py", *options)
         assert result.returncode == 2 and said in result.stderr and result.stderr.count("\n") == 1

@@ -11,7 +11,7 @@ import torch
 
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
-from nav_meta.records import Record, git_commit, learning_curves, read_config, read_metrics
+from nav_meta.records import Record, git_commit, learning_curves, read_config, read_metrics, write_result
 
 
 class Rows:
@@ -147,6 +147,16 @@ def test_resume_wants_the_same_config(tmp_path, start):
         start(tmp_path, {"seed": 1, "maze": {"rows": 4, "size": (3, 3)}}, resume=True)
 
 
+def test_resume_fills_in_options_of_later_versions(tmp_path, start):
+    today = asdict(RunConfig())
+    start(tmp_path, {name: value for name, value in today.items() if name != "height"})
+    start(tmp_path, today, resume=True)
+    with pytest.raises(UserError, match=f"was started with height = {RunConfig().height}, not 48"):
+        start(tmp_path, today | {"height": 48}, resume=True)
+    with pytest.raises(UserError, match="by another version of this program, which had an option seed"):
+        start(tmp_path, {name: value for name, value in today.items() if name != "seed"}, resume=True)
+
+
 def test_resume_without_a_run_or_with_a_damaged_config(tmp_path, start):
     with pytest.raises(UserError, match="holds no run"):
         start(tmp_path / "none", resume=True)
@@ -168,6 +178,23 @@ def test_runs_that_differ_by_seed_and_workers_share_a_curve(tmp_path, start):
     start(tmp_path / "d", today)
     with pytest.raises(UserError, match="d has no metrics yet"):
         learning_curves([tmp_path / "a", tmp_path / "d"])
+
+
+def test_runs_in_folders_of_one_name_have_curves_of_their_own(tmp_path, start):
+    folders = [tmp_path / name / "agent" / "seed-0" for name in ("one", "two")]
+    for steps, folder in enumerate(folders, 1):
+        start(folder, {"steps": steps}).write(8, {"return": steps})
+    curves = learning_curves(folders)
+    assert {name: rows[0][0]["return"] for name, rows in curves.items()} == {
+        "one/agent/seed-0": 1,
+        "two/agent/seed-0": 2,
+    }
+
+
+def test_results_are_strict_json(tmp_path):
+    write_result(tmp_path / "a.json", {"rows": {"agent": {"x": math.nan, "y": [1.5, math.inf]}}}, RunConfig(), 0.0, 5)
+    result = json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert result["rows"] == {"agent": {"x": None, "y": [1.5, None]}} and result["steps"] == 5
 
 
 def test_unwritable_folder(tmp_path, start):

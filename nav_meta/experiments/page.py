@@ -1,10 +1,12 @@
 """One page with all experiments' figures and tables, made from what `training.finish` left in their folders."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
 from nav_meta import report
+from nav_meta.errors import UserError
 from nav_meta.experiments.base import Experiment
 from nav_meta.experiments.table import flat, lines
 from nav_meta.files import write_atomically
@@ -28,7 +30,7 @@ def write_page(folder: Path, experiments: Iterable[Experiment], command: str) ->
     for experiment in experiments:
         if (result := _result(folder, experiment)) is None:
             continue
-        agents = f"{result['seeds']} agents, {result['config']['steps']:,} steps each"
+        agents = f"{result['seeds']} agents, {result['steps']:,} steps each"
         text += f"## {experiment.name}\n\n{experiment.title}. {agents}.\n\n"
         text += report.markdown(lines(result["rows"], experiment.columns))
         text += f"\n![{experiment.name}]({experiment.name}/figure.png)\n\n"
@@ -48,4 +50,14 @@ def figures_of(folder: Path, experiments: Iterable[Experiment]) -> dict[str, flo
 
 def _result(folder: Path, experiment: Experiment) -> dict | None:
     path = folder / experiment.name / "result.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        result = json.loads(path.read_text())
+        rows = {
+            name: {figure: math.nan if value is None else value for figure, value in row.items()}
+            for name, row in result["rows"].items()
+        }
+        return {"seeds": result["seeds"], "steps": result["config"]["steps"], "rows": rows}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: delete it and give the same command, which makes it again.") from error

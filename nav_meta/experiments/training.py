@@ -1,6 +1,5 @@
 """From an experiment to trained agents and their table: one seed after another, then all play the same tests."""
 
-import json
 import multiprocessing
 import os
 import sys
@@ -27,7 +26,7 @@ from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import Experiment, Played
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.table import Rows, lines, rows_of
-from nav_meta.files import write_atomically
+from nav_meta.files import write_atomically, write_json
 from nav_meta.learner import Learner, precision_of
 from nav_meta.records import CONFIG, require_same
 from nav_meta.tasks.episodes import EpisodicTask
@@ -41,6 +40,8 @@ _EVALUATIONS = 20
 _EVALUATION_STEPS = 100_000
 """Least steps between two evaluations, each of which takes about as long as some ten thousand."""
 _CHECKPOINTS = 10
+_OF_MAZES = ("ask_place", "ask_trail", "ask_view", "coverage", "guided_search")
+"""Options of the learner that only mazes know."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,17 @@ class TaskConfig:
             ValueError: names the option and its range.
         """
         self.learner.check_split(self.workers)
-        if self.learner.shaping or self.learner.hint:
-            EXPERIMENTS[self.task].make_task(1, 0).help_learner(
-                shaping=self.learner.shaping, hint=self.learner.hint > 0
+        task = EXPERIMENTS[self.task].make_task(1, 0)
+        if self.learner.episode != task.episode_steps:
+            raise ValueError(
+                f"learner.episode must be {task.episode_steps}, the steps of an episode of {self.task}, "
+                f"not {self.learner.episode}"
             )
+        for option in _OF_MAZES:
+            if getattr(self.learner, option):
+                raise ValueError(f"learner.{option} is for mazes: {self.task} has nothing of the kind")
+        if self.learner.shaping or self.learner.hint:
+            task.help_learner(shaping=self.learner.shaping, hint=self.learner.hint > 0)
         if self.agent.critic_units and not self.learner.hint:
             raise ValueError("critic_units must be 0 where hint is 0: there is nothing to tell the critic")
         require_number("steps", self.steps, 1)
@@ -277,7 +285,7 @@ def finish(experiment: Experiment, config: TaskConfig, agents: Mapping[str, Sequ
     rows = rows_of(players, experiment.known())
     write_atomically(folder / "table.md", report.markdown(lines(rows, experiment.columns)).encode())
     result = {"config": asdict(config), "seeds": len(agents["agent"]), "rows": rows}
-    write_atomically(folder / "result.json", json.dumps(result, indent=1).encode())
+    write_json(folder / "result.json", result)
     experiment.draw(players, folder / "figure.png")
     return rows
 
