@@ -186,11 +186,10 @@ class RunConfig:
                 raise ValueError(f"{name} must be between 16 and 480, not {getattr(self, name)}")
         require_number("seed", self.seed, 0, SEEDS - 1)
         require_number("features", self.agent.features, 1)  # pictures cannot be read as they are
-        for name in ("steps", "evaluate_every", "evaluation_mazes", "final_mazes", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-            if name.endswith("_mazes"):
-                require_number(name, getattr(self, name), 1, MOST_MAZES)
+        for name in ("steps", "evaluate_every", "checkpoint_every"):
+            require_number(name, getattr(self, name), 1)
+        for name in ("evaluation_mazes", "final_mazes"):
+            require_number(name, getattr(self, name), 1, MOST_MAZES)
 
 
 _IMAZE = RunConfig(

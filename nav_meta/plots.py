@@ -101,7 +101,7 @@ def plot_latency_by_visit(rows: Mapping[str, Metrics], path: Path) -> None:
     axes.set_xlabel("visit, each from a new place")
     axes.set_ylabel("steps to the goal (log scale)")
     axes.set_title("Goal latency by visit", loc="left", fontweight="bold")
-    axes.margins(x=0.12, y=0.1)
+    axes.margins(x=0.2, y=0.1)  # room for the two figures beside the first and last mark
     clean(axes)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5))
     save(figure, path)

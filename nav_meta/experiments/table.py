@@ -38,18 +38,18 @@ def _row(seeds: Sequence[Played]) -> dict[str, float]:
     row = {}
     for figure in seeds[0].figures:
         each = np.stack([played.figures[figure] for played in seeds])  # [seeds, episodes]: the same episodes for all
-        counts = np.maximum(1, (~np.isnan(each)).sum(1))
-        means = np.where(np.isnan(each).all(1), np.nan, np.nansum(each, 1) / counts)
-        mean = float(means[~np.isnan(means)].mean()) if not np.isnan(means).all() else float("nan")
-        row[figure] = mean
+        counts = (~np.isnan(each)).sum(1, keepdims=True)
+        means = np.where(counts, np.nansum(each, 1, keepdims=True) / np.maximum(1, counts), np.nan)
+        measured = np.count_nonzero(counts)
+        row[figure] = mean = float(np.nansum(means) / measured) if measured else float("nan")
         if (counts > 1).any():
             # How far each episode moves the mean. A hard one is hard for every seed: these add up before they are
             # squared. Thousands of independent episodes: their mean is as good as normal.
-            moved = np.nansum((each - means[:, None]) / counts[:, None], 0) / len(seeds)
+            moved = np.nansum((each - means) / np.maximum(1, counts), 0) / measured
             half = 1.96 * float(np.square(moved).sum()) ** 0.5
             row |= {f"{figure}/low": mean - half, f"{figure}/high": mean + half}
         if len(seeds) > 1:
-            row |= {f"{figure}/seed-{k}": float(one) for k, one in enumerate(means)}
+            row |= {f"{figure}/seed-{k}": float(one) for k, one in enumerate(means[:, 0])}
     return row
 
 
