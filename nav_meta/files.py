@@ -47,16 +47,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write dicts, lists, strings and numbers as `write_atomically` does; NaN and infinity, which JSON lacks, as null.
+    """Write `json_value(value)` as `write_atomically` does.
 
     Raises UserError when the disk is full or the place is not writable.
     """
-    write_atomically(path, json.dumps(_finite(value), indent=1, allow_nan=False).encode())
+    write_atomically(path, json.dumps(json_value(value), indent=1, allow_nan=False).encode())
 
 
-def _finite(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """Dicts, lists, strings and numbers as JSON has them: array scalars become numbers, NaN and infinities None."""
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
+        return {key: json_value(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
+        return [json_value(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value

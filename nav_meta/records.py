@@ -21,7 +21,7 @@ from typing import Any
 
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError, reason
-from nav_meta.files import write_atomically, write_json
+from nav_meta.files import json_value, write_atomically, write_json
 from nav_meta.tracking import Tracker
 
 CONFIG = "config.json"
@@ -54,7 +54,7 @@ class Record:
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append the numbers of one moment; NaN and infinities become null. Raises UserError when the disk refuses."""
-        row = {key: _plain(value) for key, value in metrics.items()}
+        row = json_value(dict(metrics))
         line = (json.dumps({"step": step, **row}, allow_nan=False) + "\n").encode()
         size = os.fstat(self._file.fileno()).st_size
         try:
@@ -103,9 +103,10 @@ def learning_curves(folders: Sequence[Path]) -> dict[str, list[list[dict[str, fl
     threads a machine has is no property of an experiment. A run of before an option existed was as the option is by
     default. Raises UserError when a folder holds no run, or nothing has come of it yet.
     """
+    defaults = _defaults()
     groups: dict[str, list[Path]] = {}
     for folder in folders:
-        settings = {**_defaults(), **_flat(read_config(folder)), "seed": None, "workers": None}
+        settings = {**defaults, **_flat(read_config(folder)), "seed": None, "workers": None}
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(folder)
     curves = {}
     names = _names([group[0].resolve() for group in groups.values()])
@@ -142,14 +143,15 @@ def require_same(folder: Path, config: Mapping[str, Any]) -> None:
     How many workers share the work may change: other machines have other numbers of processors. A run of before an
     option existed was as the option is by default.
     """
-    stored, given = {**_defaults(), **_flat(read_config(folder))}, _flat(_plain_config(config))
+    stored, given = _flat(read_config(folder)), _flat(_plain_config(config))
+    started = {**_defaults(), **stored}
     for name in sorted(given.keys() - {"workers"}):
-        if stored.get(name) != given[name]:
+        if started.get(name) != given[name]:
             raise UserError(
-                f"{folder} was started with {name} = {stored.get(name)}, not {given[name]}: "
+                f"{folder} was started with {name} = {started.get(name)}, not {given[name]}: "
                 "continue it with the same options, or start a new run."
             )
-    if unknown := sorted(_flat(read_config(folder)).keys() - given.keys()):
+    if unknown := sorted(stored.keys() - given.keys()):
         raise UserError(
             f"{folder} was started by another version of this program, which had an option {unknown[0]}: "
             "continue it with that version, or start a new run."
@@ -208,12 +210,6 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path} is damaged in line {number}: mend or delete that line.") from error
         yield end, row
-
-
-def _plain(value: Any) -> int | float | None:
-    """A Python number from a number, array scalar or tensor scalar; None for NaN and infinities, which JSON has not."""
-    value = value.item() if hasattr(value, "item") else value
-    return None if value is None or not math.isfinite(value) else value
 
 
 def _plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
