@@ -19,6 +19,8 @@ The info of every step holds
     latency: the number of steps that the visit took which this step ended, by reaching the goal or `visit_cap`; else 0.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium
@@ -64,7 +66,7 @@ class _Mazes:
                 require_number(name, value, low, high, whole=True)
         if episode_steps is None and visits is None:
             raise ValueError("episode_steps or visits must be at least 1: with neither, no episode would ever end")
-        if split not in SPLITS:
+        if not isinstance(split, str) or split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode must be None or rgb_array, not {render_mode!r}")
@@ -80,11 +82,9 @@ class _Mazes:
 
     def _begin(self, generators: list[np.random.Generator]) -> np.ndarray:
         """Begin an episode in every row, its maze drawn by the row's generator; return the observations."""
-
-        def seed_of(row: int, episode: int) -> int:
-            return int(split_seeds(self._split, int(generators[row].integers(2**62)), 1)[0])
-
-        self._world = MazeEnvironment(self.config, len(generators), seeds=seed_of, **self._picture, **self._limits)
+        # Not a closure: a copy of the environment would share its generators with the original.
+        seeds = partial(_draw_seed, self._split, generators)
+        self._world = MazeEnvironment(self.config, len(generators), seeds=seeds, **self._picture, **self._limits)
         return self._world.time_step().observation
 
     def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -144,7 +144,7 @@ class MazeEnv(_Mazes, gymnasium.Env):
         return observation[0], float(reward[0]), bool(terminated[0]), bool(truncated[0]), _row(info, 0)
 
     def render(self) -> np.ndarray | None:
-        """Return what the agent sees, uint8 [480, 640, 3]."""
+        """Return the view from where the agent is, 4:3 whatever its observations are, uint8 [480, 640, 3]."""
         return self._frames()[0] if self.render_mode else None
 
 
@@ -167,18 +167,26 @@ class MazeVectorEnv(_Mazes, VectorEnv):
         self._generators: list[np.random.Generator] | None = None
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every maze.
 
         Args:
             seed: row i draws its mazes from seed + i, or from seed[i]; None goes on with what the row drew from before.
             options: none are known.
+
+        Raises:
+            ValueError: there are not as many seeds as mazes, or `reset_mask` asks for some mazes alone: their episodes
+                begin anew by themselves.
         """
-        if isinstance(seed, int | np.integer):
-            seeds = [seed + i for i in range(self.num_envs)]
+        if options and "reset_mask" in options:
+            raise ValueError("reset_mask is not known here: every episode that ends begins anew in the same step")
+        if seed is None:
+            seeds = [None] * self.num_envs
+        elif isinstance(seed, int | np.integer):
+            seeds = [int(seed) + i for i in range(self.num_envs)]
         else:
-            seeds = seed or [None] * self.num_envs
+            seeds = [None if own is None else int(own) for own in seed]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed must be a number or a list of {self.num_envs}, not of {len(seeds)}")
         old = self._generators or [None] * self.num_envs
@@ -202,8 +210,12 @@ class MazeVectorEnv(_Mazes, VectorEnv):
         return self._world.time_step().observation, reward, terminated, truncated, infos | _masked(info)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """Return what the agent sees in every maze, uint8 [480, 640, 3] each."""
+        """Return every maze's view, as `MazeEnv.render`, uint8 [480, 640, 3] each."""
         return tuple(self._frames()) if self.render_mode else None
+
+
+def _draw_seed(split: str, generators: list[np.random.Generator], row: int, episode: int) -> int:
+    return int(split_seeds(split, int(generators[row].integers(2**62)), 1)[0])
 
 
 def _row(info: dict[str, np.ndarray], row: int) -> dict[str, Any]:

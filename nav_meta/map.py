@@ -25,17 +25,19 @@ class MazeMap:
     North is up: x (east) runs to the right and z (south) down, as in the layout's arrays.
     """
 
-    def __init__(self, layout: Layout, height: int, width: int) -> None:
+    def __init__(self, layout: Layout, height: int, width: int, width_over_height: float = 4 / 3) -> None:
         """Draw the maze as large as `height` x `width` pixels allow, in their middle.
 
         Args:
             layout: one maze.
             height: rows of the pictures.
             width: columns of the pictures.
+            width_over_height: shape of what the agent sees, whose field of view is drawn.
 
         Raises:
             UserError: OpenCV is missing.
         """
+        self._width_over_height = width_over_height
         # Drawn, the field of view is the usual one.
         self._layout = Layout(*(field[None] for field in layout))._replace(look=np.empty((1, 0)))
         rows, columns = layout.start.shape
@@ -126,7 +128,9 @@ class MazeMap:
 
     def _seen_from(self, pose: np.ndarray) -> np.ndarray:
         """Return the outline of the floor that lies in the field of view, in pixels [N, 2]."""
-        height, width = 61, 81  # both odd: the middle row looks straight ahead, at the walls and over the box
+        # Both odd: the middle row looks straight ahead, at the walls and over the box.
+        height = 61
+        width = 2 * max(1, round((height * self._width_over_height - 1) / 2)) + 1
         depth = render_depth(self._layout, pose[None], height, width)[0, height // 2, :, None]
         lateral = (np.arange(width) + 0.5 - width / 2)[:, None] * 2 * TAN_HALF_FOV / height
         ahead = np.array([np.cos(pose[2]), -np.sin(pose[2])])

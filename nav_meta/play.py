@@ -11,11 +11,13 @@ from nav_meta.drawing import BACKDROP, DIM, FIRST, INK, LATER, opencv, text
 from nav_meta.map import MazeMap
 
 _WINDOW = "nav_meta: find the red box"
+_SHOWN = 5
+"""Ended visits of which the window tells: more do not fit."""
 # Codes of the arrow keys differ between window systems; letters do not.
 _KEYS = {
-    **dict.fromkeys((0xFF51, 0x250000, 81, 63234, ord("a")), TURN_LEFT),
-    **dict.fromkeys((0xFF53, 0x270000, 83, 63235, ord("d")), TURN_RIGHT),
-    **dict.fromkeys((0xFF52, 0x260000, 82, 63232, ord("w")), FORWARD),
+    **dict.fromkeys((0xFF51, 0x250000, 63234, ord("a")), TURN_LEFT),
+    **dict.fromkeys((0xFF53, 0x270000, 63235, ord("d")), TURN_RIGHT),
+    **dict.fromkeys((0xFF52, 0x260000, 63232, ord("w")), FORWARD),
 }
 
 
@@ -37,6 +39,8 @@ class Game:
 
     def press(self, key: int) -> None:
         """Do what the key with this code of `cv2.waitKeyEx` means; unknown keys mean nothing."""
+        if ord("A") <= key <= ord("Z"):
+            key += ord("a") - ord("A")
         if key in (ord("q"), 27):
             self.over = True
         elif key == ord("m"):
@@ -58,9 +62,8 @@ class Game:
         picture = np.vstack([view, np.full((60, view.shape[1], 3), BACKDROP, np.uint8)])
         steps = self._world.visit_step[0]
         text(picture, f"visit {len(self.latencies) + 1}: {steps} steps", (16, 565), 22, colour, weight=650)
-        before = ", ".join(
-            f"{latency} ({oracle})" for latency, oracle in zip(self.latencies, self._oracle, strict=False)
-        )
+        ended = list(zip(self.latencies, self._oracle, strict=False))[-_SHOWN:]
+        before = ", ".join(f"{latency} ({oracle})" for latency, oracle in ended)
         text(picture, f"before: {before}" if before else "", (210, 565), 18, INK)
         text(picture, "arrows or W A D: move   M: map   N: another maze   Q: leave", (16, 590), 16, DIM)
         return picture

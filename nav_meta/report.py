@@ -64,10 +64,13 @@ def players(agents: Iterable[Loaded]) -> dict[str, Player]:
     """Return agents as `compare` wants them; those that would be called the same are numbered."""
     named = {}
     for loaded in agents:
-        name = name_of(loaded)
-        same = sum(other.partition(" #")[0] == name for other in named)
+        name = plain = name_of(loaded)
+        number = 1
+        while name in named:
+            number += 1
+            name = f"{plain} #{number}"
         policy = evaluation.of_agent(loaded.agent, loaded.precision)
-        named[f"{name} #{same + 1}" if same else name] = Player(policy, loaded.config.height, loaded.config.width)
+        named[name] = Player(policy, loaded.config.height, loaded.config.width)
     return named
 
 

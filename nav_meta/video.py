@@ -29,6 +29,10 @@ FOUND = 0.7
 """Seconds that the end of a visit is shown."""
 END = 2.0
 """Seconds of the last picture."""
+_MOST_OF_A_WEBP = 2e9
+"""Bytes of memory that a film's frames may take together where they have to be there all at once."""
+_WIDEST_SEEN = 150
+"""Units of the frame that what the agent sees may be wide, next to which its caption has to fit."""
 
 
 class Visit(NamedTuple):
@@ -119,15 +123,23 @@ def write_webp(
         render: what draws the agent's view.
 
     Raises:
-        UserError: as for `write_video`.
+        UserError: as for `write_video`, or the film is too long for the memory.
     """
     from PIL import Image
 
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.tmp.webp")
-    frames = replay(trajectory, fps=fps, height=height, observation=observation, title=title, render=render)
-    first, *others = (Image.fromarray(frame) for frame in frames)
     with _replacing(path, temporary):
+        frames, size = [], 0
+        for frame in replay(trajectory, fps=fps, height=height, observation=observation, title=title, render=render):
+            frames.append(Image.fromarray(frame))
+            size += 4 * frame.size // 3  # Pillow keeps four bytes of a pixel
+            if size > _MOST_OF_A_WEBP:
+                raise UserError(
+                    f"{path} would need more than {_MOST_OF_A_WEBP / 1e9:g} GB of memory: write an .mp4 instead, or "
+                    "fewer visits or rows."
+                )
+        first, *others = frames
         options = {"duration": round(1000 / fps), "loop": 0, "quality": quality, "method": 4}
         first.save(temporary, save_all=True, append_images=others, **options)
 
@@ -191,7 +203,8 @@ class _Stage:
         self._seen_from = None  # the pose of the last view drawn: most frames at rest share one
         self._view = np.zeros(0)
         _, _, width, rows = self._pixels(self.MAP)
-        self._map = MazeMap(generate(trajectory.config, trajectory.seed), rows, width)
+        shape = observation[1] / observation[0]
+        self._map = MazeMap(generate(trajectory.config, trajectory.seed), rows, width, shape)
         self._base = np.full((height // 2 * 2, round(1280 * self._unit) // 2 * 2, 3), BACKDROP, np.uint8)
         self._text(title or "One-shot goal navigation", 20, 44, 28, weight=650)
         self._text(_describe(trajectory.config), 1260, 44, 22, DIM, align="right")
@@ -273,9 +286,12 @@ class _Stage:
         rows, columns = self._observation
         x, y, width, height = self._pixels(self.STATUS)
         seen = self._render(self._layout, self._visits[number].poses[step : step + 1], rows, columns)[0]
-        seen = opencv().resize(seen, (round(height * columns / rows), height), interpolation=opencv().INTER_NEAREST)
-        frame[y : y + height, x : x + seen.shape[1]] = seen
-        left = 20 + seen.shape[1] / self._unit + 16
+        fit = min(height / rows, _WIDEST_SEEN * self._unit / columns)
+        size = max(1, round(columns * fit)), max(1, round(rows * fit))
+        seen = opencv().resize(seen, size, interpolation=opencv().INTER_NEAREST)
+        y += (height - size[1]) // 2
+        frame[y : y + size[1], x : x + size[0]] = seen
+        left = 20 + size[0] / self._unit + 16
         self._text("what the agent sees", left, 642, 18, DIM, image=frame)
         self._text(f"{columns} x {rows} pixels", left, 667, 18, DIM, image=frame)
         for label, value, right, colour in (

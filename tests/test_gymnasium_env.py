@@ -1,5 +1,8 @@
 """The gymnasium environments keep gymnasium's contract, and the batched one is as many single ones."""
 
+import copy
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
@@ -82,6 +85,30 @@ def assert_equal(one, other):
         assert np.array_equal(one, other)
 
 
+def test_a_copy_goes_its_own_way():
+    options = {"height": 12, "width": 16, "episode_steps": 3}
+    for make in (lambda: MazeEnv(**options), lambda: MazeVectorEnv(2, **options)):
+        original, other = make(), make()
+        original.reset(seed=0), other.reset(seed=0)
+        copies = copy.deepcopy(original), pickle.loads(pickle.dumps(original))
+        actions = 2 if isinstance(original, MazeEnv) else np.full(2, 2)
+
+        def play(env, actions=actions):
+            frames = [env.step(actions)[0] for _ in range(3)]
+            return np.stack([*frames, env.reset()[0]])
+
+        expected = play(other)
+        for env in (*copies, original):
+            assert np.array_equal(play(env), expected)
+
+
+@pytest.mark.parametrize("seed", [np.int64(3), np.array([3, 4]), [3, np.int64(4)], (3, 4)])
+def test_seeds_of_every_kind(seed):
+    expected, _ = MazeVectorEnv(2).reset(seed=3)
+    found, _ = MazeVectorEnv(2).reset(seed=seed)
+    assert np.array_equal(found, expected)
+
+
 def test_visits_are_told():
     env = MazeEnv(rows=2, columns=2, episode_steps=2000, height=4, width=4)
     _, info = env.reset(seed=1)
@@ -124,6 +151,7 @@ def test_render():
         ({"visits": -1}, "visits must be at least 1"),
         ({"visit_cap": 0}, "visit_cap must be at least 1"),
         ({"episode_steps": None}, "episode_steps or visits"),
+        ({"split": ["test"]}, "split must be one of train, validation, test"),
         ({"split": "all"}, "split must be one of train, validation, test"),
         ({"render_mode": "human"}, "render_mode must be None or rgb_array"),
     ],
@@ -142,6 +170,10 @@ def test_illegal_use():
         MazeEnv().step(0)
     with pytest.raises(ValueError, match="a list of 2"):
         MazeVectorEnv(2).reset(seed=[1, 2, 3])
+    with pytest.raises(ValueError, match="a list of 2"):
+        MazeVectorEnv(2).reset(seed=[])
+    with pytest.raises(ValueError, match="reset_mask is not known"):
+        MazeVectorEnv(2).reset(options={"reset_mask": np.array([True, False])})
     mazes = MazeVectorEnv(2)
     mazes.reset(seed=0)
     for actions in ([0, 3], [-1, 0], [0], [0.0, 1.0], [[0, 1]]):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mazes.layout import PITCH, ROOM, Layout, MazeConfig, generate
-from mazes.renderer import render
+from mazes.renderer import TAN_HALF_FOV, render
 from nav_meta.drawing import BACKDROP, LATER
 from nav_meta.map import MazeMap
 
@@ -70,3 +70,12 @@ def test_the_agent_and_its_way_are_drawn_where_they_are():
     assert (picture[row, column] > before[row, column]).all()
     maze_map.leave(path, LATER)
     assert (maze_map.image != before).any()
+
+
+@pytest.mark.parametrize("shape", [1 / 30, 1, 4 / 3, 2])
+def test_the_field_of_view_is_as_wide_as_the_picture(shape):
+    maze_map = MazeMap(generate(MazeConfig(rows=2, columns=2), 1), 300, 300, shape)
+    pose = np.array([ROOM / 2, ROOM / 2, 0.0])
+    brighter = (maze_map.picture(pose, pose[None], LATER) > maze_map.image).all(-1)
+    column = int(maze_map.pixels(pose + [1.0, 0.0, 0.0])[0])  # a metre before the agent
+    assert abs(brighter[:, column].sum() / maze_map.scale - 2 * TAN_HALF_FOV * shape) < 0.15

@@ -29,8 +29,10 @@ def test_a_game():
     seed = world.seeds[0]
     game.press(ord("n"))
     assert world.seeds[0] != seed and game.latencies == [] and np.isfinite(game.picture()).all()
-    assert not game.over
-    game.press(ord("q"))
+    heading = world.poses[0, 2]
+    game.press(ord("A"))  # with Caps Lock
+    assert world.poses[0, 2] != heading and not game.over
+    game.press(ord("Q"))
     assert game.over
 
 

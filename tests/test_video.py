@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mazes import paths, simulator
+from mazes import paths, renderer, simulator
 from mazes.environment import MazeEnvironment, questions
 from mazes.layout import BOX_RADIUS, Layout, MazeConfig, generate
 from mazes.seeds import split_seeds
 from models.agent import Agent
-from nav_meta import checkpoint, evaluation, video
+from nav_meta import checkpoint, drawing, evaluation, video
 from nav_meta.config import RunConfig
 from nav_meta.errors import UserError
 from nav_meta.evaluation import Trajectory
@@ -94,6 +94,16 @@ def test_frames(height):
     assert views[0] < views[round(video.ARRIVAL * 6) - 1]  # it fades in
 
 
+@pytest.mark.parametrize("observation", [(16, 480), (480, 16), (30, 120)])
+def test_pictures_of_any_shape_leave_room_for_their_caption(observation):
+    stage = video._Stage(shortest(), visits_of(shortest()), 720, observation, "", renderer.render)
+    frame = stage.moving(0, 1.5, 1.0)
+    x, y, _, height = video._Stage.STATUS
+    # No picture where the caption's right-hand end is, but the caption.
+    caption = frame[y + height // 2 : y + height, x + 320 : x + 330]
+    assert frame.shape == (720, 1280, 3) and (caption == drawing.PANEL).all()
+
+
 def test_a_long_visit_is_shown_faster():
     walk = evaluation.record(evaluation.RandomWalk, MazeConfig(kind="imaze"), SEED, visits=1, height=16, width=16)
     assert len(walk.actions) > 100
@@ -126,6 +136,13 @@ def test_webp(tmp_path):
     with Image.open(path) as image:
         assert image.is_animated and image.size == (212, 120)
     assert os.listdir(tmp_path) == ["replay.webp"]
+
+
+def test_webp_that_would_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "_MOST_OF_A_WEBP", 300_000)
+    with pytest.raises(UserError, match="more than 0.0003 GB of memory: write an .mp4 instead"):
+        write_webp(shortest(), tmp_path / "replay.webp", **SMALL)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("write", [write_video, write_webp])
