@@ -95,8 +95,8 @@ class Encoder(nn.Module):
     """Pictures uint8 [N, H, W, 3] or vectors float32 [N, F] to features [N, features].
 
     Kernels depend on the picture's size: 8x8 / 4 and 4x4 / 2 for 60 rows and more, as in Mirowski et al. (2016),
-    5x5 / 3 and 3x3 / 2 below. Pixels are first brought to a mean of 0 and a variance of 1, without which learning takes
-    half as many steps again.
+    5x5 / 3 and 3x3 / 2 below, and where less than 20 columns leave no room for the former. Pixels are first brought to
+    a mean of 0 and a variance of 1, without which learning takes half as many steps again.
     """
 
     mean: Tensor
@@ -117,7 +117,7 @@ class Encoder(nn.Module):
         if not features:
             raise ValueError("features must be at least 1 for pictures, not 0")
         height, width, _ = observation_shape
-        (kernel1, stride1), (kernel2, stride2) = ((8, 4), (4, 2)) if height >= 60 else ((5, 3), (3, 2))
+        (kernel1, stride1), (kernel2, stride2) = ((8, 4), (4, 2)) if height >= 60 and width >= 20 else ((5, 3), (3, 2))
         rows, columns = (((side - kernel1) // stride1 + 1 - kernel2) // stride2 + 1 for side in (height, width))
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN))
         self.register_buffer("deviation", torch.tensor(PIXEL_DEVIATION))
@@ -362,7 +362,7 @@ def _layers(inputs: int, units: int, outputs: int) -> nn.Sequential:
 
 def _tanh(x: Tensor) -> Tensor:
     """Return what torch.tanh does, in a third of its time on a CPU."""
-    return torch.sigmoid(2 * x).mul_(2).sub_(1)
+    return torch.sigmoid(2 * x).mul(2).sub_(1)  # mul, not mul_: a gradient reads what sigmoid has returned
 
 
 def _initialise(module: nn.Module, span: int) -> None:

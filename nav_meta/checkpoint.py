@@ -25,6 +25,7 @@ SCHEMA = 1  # raise it when older code could not make sense of the contents
 _MARK = b"nav_meta checkpoint"  # stands at both ends of the file, so that one damaged end does not make it foreign
 _SEAL = re.compile(_MARK + rb", schema (\d+), sha256 ([0-9a-f]{64})\Z")
 _DIGEST_LENGTH = 64
+_DIGITS = 12  # of a step in a file's name
 
 
 class BadCheckpoint(UserError):
@@ -33,7 +34,7 @@ class BadCheckpoint(UserError):
 
 def path_of(folder: Path, step: int) -> Path:
     """Where the checkpoint of environment step `step` lies: names sort like steps."""
-    return Path(folder) / f"step_{step:012d}.pt"
+    return Path(folder) / f"step_{step:0{_DIGITS}d}.pt"
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
@@ -105,7 +106,8 @@ def unpack_array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(Path(folder).glob("step_*.pt"), reverse=True)
+    # Not step_*: a copy that somebody has named otherwise is not the newest.
+    return sorted(Path(folder).glob(f"step_{'[0-9]' * _DIGITS}.pt"), reverse=True)
 
 
 def _seal(archive: bytes, schema: int) -> bytes:

@@ -54,6 +54,7 @@ class Learner:
         Raises:
             UserError: the workers cannot be dealt evenly to the ranks.
         """
+        torch.set_num_threads(1)  # as every worker does; a matrix made orthogonal by more differs in its last bits
         share, rest = divmod(workers, ranks.count())
         if rest:
             raise UserError(f"workers ({workers}) must be a multiple of the number of ranks ({ranks.count()}).")
@@ -66,11 +67,14 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.agent = Agent(agent, task.observation_shape, task.actions, task.hint_size, task.view_size)
+        # Other processors may round otherwise, and ranks that begin apart would never meet.
+        self.agent.load_state_dict(ranks.of_lead(self.agent.state_dict()))
         self.agent.to(task.device, memory_format=torch.channels_last)
         make_worker: Callable[..., Worker] = Worker
         if teacher:
             self.agent.encoder.load_state_dict(teacher.encoder.state_dict())
             make_worker = partial(Apprentice, teacher=teacher.to(task.device))
+        self._teacher = teacher
         self.batch = task.batch
         self.workers = workers
         self._crew = Crew(
@@ -169,10 +173,18 @@ class Learner:
         It does not matter how many ranks these were or are dealt to.
 
         Raises:
-            UserError: there were another number of workers, and the task's environments cannot be dealt anew.
+            UserError: there were another number of workers, and the task's environments cannot be dealt anew; or the
+                teacher is another.
         """
         self.step = state["step"]
         self.agent.load_state_dict(state["agent"])
+        if self._teacher:  # who reads what the encoder says
+            encoders = self.agent.encoder.state_dict(), self._teacher.encoder.state_dict()
+            if not all(map(torch.equal, *(encoder.values() for encoder in encoders))):
+                raise UserError(
+                    "the teacher has another encoder than when this run began: give it the checkpoint that it had, or "
+                    "start a new run."
+                )
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]["state"]})
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate  # of which it has made a copy

@@ -66,6 +66,11 @@ def restarted() -> bool:
     return any(int(os.environ.get(name, "0")) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
 
 
+def may_restart() -> bool:
+    """Does `torchrun` start this program again if it fails?"""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
 def gather(values: list[Any]) -> list[Any]:
     """Return the values of all ranks, in the order of the ranks."""
     if count() == 1:

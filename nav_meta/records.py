@@ -8,6 +8,7 @@ becomes that of a run never stopped.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from nav_meta.config import RunConfig
@@ -32,25 +34,29 @@ class Record:
     """The open record of one run; every row goes to W&B too.
 
     Raises UserError when a new run is given a folder that already holds one, when `resume=True` finds none or one with
-    another config, and when the disk is full or not writable.
+    another config, when another process has the record open, and when the disk is full or not writable.
     """
 
     def __init__(self, folder: Path, config: Mapping[str, Any], tracker: Tracker, *, resume: bool = False) -> None:
         folder = Path(folder)
         if resume:
             require_same(folder, config)
-        elif (folder / CONFIG).exists() or (folder / METRICS).exists():
-            raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
         else:
+            require_none(folder)
             text = json.dumps({"git_commit": own_commit(), "config": _plain_config(config)}, indent=2)
             write_atomically(folder / CONFIG, text.encode() + b"\n")
         self._tracker = tracker
         self._path = folder / METRICS
         try:
-            self.truncate_after(math.inf)  # a line half written at kill -9
             self._file = open(self._path, "ab", buffering=0)  # unbuffered: a row is in the file once write returns
         except OSError as error:
             raise UserError(f"cannot write {self._path}: {reason(error)}.") from error
+        try:
+            self._lock()
+            self.truncate_after(math.inf)  # a line half written at kill -9
+        except UserError:
+            self.close()
+            raise
 
     def write(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Append the numbers of one moment; NaN and infinities become null. Raises UserError when the disk refuses."""
@@ -70,8 +76,19 @@ class Record:
         """Drop the rows newer than `step`, the checkpoint's, and a last line without an end."""
         # Steps never fall, so the rows to keep are the file's beginning: one system call cuts it, and needs no space.
         kept = max((end for end, row in _rows(self._path) if row["step"] <= step), default=0)
-        with open(self._path, "ab") as file:
-            file.truncate(kept)
+        try:
+            self._file.truncate(kept)
+        except OSError as error:
+            raise UserError(f"cannot write {self._path}: {reason(error)}.") from error
+
+    def _lock(self) -> None:
+        """Keep other processes out until the file is closed, by kill -9 as well."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{self._path.parent} is in use by another process: stop it, or wait for it.") from error
+        except OSError:  # some network drives have no locks
+            pass
 
     def close(self) -> None:
         """No more rows will come."""
@@ -88,12 +105,12 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration a run was started with. Raises UserError when the folder holds no run."""
-    return _read(folder, "config")
+    return _read(folder, "config", dict)
 
 
 def read_commit(folder: Path) -> str | None:
     """The git commit of the code that started a run. Raises UserError when the folder holds no run."""
-    return _read(folder, "git_commit")
+    return _read(folder, "git_commit", str | None)
 
 
 def learning_curves(folders: Sequence[Path]) -> dict[str, list[list[dict[str, float]]]]:
@@ -127,14 +144,23 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
-def _read(folder: Path, key: str) -> Any:
+def _read(folder: Path, key: str, kind: type | UnionType) -> Any:
     path = Path(folder) / CONFIG
     try:
-        return json.loads(path.read_text())[key]
+        value = json.loads(path.read_text())[key]
+        if not isinstance(value, kind):
+            raise TypeError(f"{key} is no {kind}")
+        return value
     except OSError as error:
         raise UserError(f"{folder} holds no run that can be read: {CONFIG}: {reason(error)}.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: restore it, or start a new run.") from error
+
+
+def require_none(folder: Path) -> None:
+    """Raise UserError when the folder holds a run."""
+    if (folder / CONFIG).exists() or (folder / METRICS).exists():
+        raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
 
 
 def require_same(folder: Path, config: Mapping[str, Any]) -> None:

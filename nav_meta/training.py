@@ -28,7 +28,7 @@ from nav_meta.files import write_atomically, write_json
 from nav_meta.learner import Learner
 from nav_meta.loading import Loaded, config_from_dict, load_agent, questions_of
 from nav_meta.progress import Progress
-from nav_meta.records import Record, read_config, read_metrics
+from nav_meta.records import Record, read_config, read_metrics, require_none
 from nav_meta.remote import STOPS
 from nav_meta.tasks import Task
 from nav_meta.tracking import Tracker
@@ -244,6 +244,12 @@ def run(
     lead = ranks.lead()
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(Stop())
+        if not resume:
+            # Before the record: who dies until then has begun nothing that would have to be continued. And before
+            # anything that takes long: who dies in it is started again from here.
+            if lead:
+                require_none(folder)
+            save()
         if lead:
             record = stack.enter_context(contextlib.closing(Record(folder, asdict(config), tracker, resume=resume)))
             progress = stack.enter_context(Progress(config.steps, label))
@@ -253,8 +259,6 @@ def run(
             if lead:
                 record.truncate_after(learner.step)
                 progress.message(f"continuing {folder} from {path.name}")
-        else:
-            save()  # before anything that takes long: who dies in it is started again from here
         if lead and learner.step == 0:
             progress.message(f"training in {folder} with {config.workers} workers; evaluating the agent before it")
             record.truncate_after(-1)

@@ -27,7 +27,7 @@ class Options:
     """Agents trained for each experiment, and more for those that ask for more."""
     jobs: int = field(default_factory=processors)
     """How many to train at a time, each in a process of its own."""
-    only: tuple[Literal[tuple(EXPERIMENTS)], ...] = ()
+    only: tuple[Literal[tuple(EXPERIMENTS)], ...] | None = None
     """Only these experiments."""
     out: Path | None = None
     """Folder of the runs and the page; by default runs/reproduce or runs/reproduce-quick. What it already holds is not
@@ -43,6 +43,8 @@ def main() -> int:
     options = tyro.cli(Options)
     if not 1 <= options.seeds <= SEEDS or options.jobs < 1:
         raise UserError(f"--seeds must be between 1 and {SEEDS}, and --jobs at least 1.")
+    if options.only == ():
+        raise UserError("--only needs the names of experiments; leave it out for all of them.")
     clock = time.perf_counter()
     folder = options.out or Path("runs") / ("reproduce-quick" if options.quick else "reproduce")
     items = plan(options.only or tuple(EXPERIMENTS), options.seeds, quick=options.quick, parallel=options.jobs)

@@ -53,6 +53,8 @@ def main() -> int:
         raise UserError(f"{error}.") from error
     if options.resume and (given.preset or options.out):
         raise UserError("--resume goes on in the run's own folder with its own options: leave out --preset and --out.")
+    if ranks.may_restart() and not (options.out or options.resume):
+        raise UserError("with torchrun's --max-restarts, name the run's folder with --out: else it is not found again.")
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     resume = options.resume is not None or (ranks.restarted() and (folder / CONFIG).exists())
     clock = time.perf_counter()

@@ -190,6 +190,13 @@ def test_the_first_layer_sees_pixels_of_mean_0_and_variance_1() -> None:
     )
 
 
+@pytest.mark.parametrize("shape", [(16, 16), (59, 480), (60, 16), (60, 19), (60, 20), (480, 16), (480, 480)])
+def test_pictures_of_any_shape_are_encoded(shape: tuple[int, int]) -> None:
+    encoder = Encoder((*shape, 3), (2, 2), 4)
+    assert encoder.conv1.kernel_size == ((8, 8) if shape[0] >= 60 and shape[1] >= 20 else (5, 5))
+    assert encoder(torch.zeros(1, *shape, 3, dtype=torch.uint8)).shape == (1, 4)
+
+
 @pytest.mark.parametrize(("height", "width", "size", "stride"), [(30, 40, 5, 3), (60, 80, 8, 4), (37, 41, 5, 3)])
 def test_the_product_that_gpus_make_is_the_convolution(height: int, width: int, size: int, stride: int) -> None:
     pictures = torch.randint(0, 256, (3, height, width, 3), dtype=torch.uint8)

@@ -135,6 +135,15 @@ def test_the_last_good_one_is_used(tmp_path, capsys):
     assert len(warnings) == 2 and str(newest) in warnings[0] and str(second) in warnings[1]
 
 
+def test_a_copy_of_another_name_is_not_the_newest(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(checkpoint.path_of(tmp_path, step), {"step": step})
+    checkpoint.save(tmp_path / "step_best.pt", {"step": 1})
+    assert checkpoint.load_latest(tmp_path)[1] == {"step": 3}
+    checkpoint.prune(tmp_path, keep=1)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["step_000000000003", "step_best"]
+
+
 def test_no_good_one_is_a_sentence(tmp_path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(UserError, match="no good checkpoint"):

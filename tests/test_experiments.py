@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nav_meta import checkpoint
 from nav_meta.checkpoint import load_latest
 from nav_meta.errors import UserError
 from nav_meta.evaluation import Policy, of_agent
@@ -225,6 +226,26 @@ def test_start_with_nothing_or_another_net(finished, script, tmp_path, options, 
     assert not (tmp_path / "run").exists()
 
 
+def test_start_without_all_that_is_needed_trains_nothing(finished, script, tmp_path):
+    arguments = ["dependent-easy", "--steps", 1, "--seeds", 3, "--out", tmp_path / "run", "--start", finished[0]]
+    result = script("train_task.py", *arguments, *TINY)
+    assert result.returncode == 2 and "no good checkpoint" in result.stderr and "seed-2" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_dies_before_its_first_checkpoint_is_begun_anew(script, tmp_path, monkeypatch):
+    arguments = ["dependent-easy", "--steps", 1, "--out", tmp_path / "run", *TINY]
+
+    def refuse(path, contents):
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(checkpoint, "save", refuse)
+        assert "the disk is full" in script("train_task.py", *arguments).stderr
+    result = script("train_task.py", *arguments)
+    assert result.returncode == 0, result.stderr
+
+
 def test_other_options_in_the_same_folder(finished, script):
     folder, _ = finished
     result = script("train_task.py", "dependent-easy", "--steps", 3200, "--out", folder, *TINY)
@@ -242,6 +263,7 @@ def test_other_options_in_the_same_folder(finished, script):
         (["independent", "--learner.shaping", 2], "shaping must be between 0 and 1"),
         (["two-step", "--learner.shaping", 1], "shaping must be 0: TwoStep does not know what actions pay on average"),
         (["two-step", "--learner.hint", 1], "hint must be 0: TwoStep has nothing to ask the auxiliary head for"),
+        (["harlow", "--agent.features", 0], "features must be at least 1"),
         (["mdp-10", "--learner.hint", 0], "critic_units must be 0 where hint is 0"),
         (["--start", "mdp-10", "two-step", "--learner.hint", 1], "hint must be 0: TwoStep has nothing"),
         (["independent", "--seed", 4194303, "--seeds", 2], "--seed and --seeds must not lead beyond 4194303"),
@@ -277,6 +299,11 @@ def test_runs_beside_each_other_are_saved_when_stopped(tmp_path):
         assert load_latest(record.parent / "checkpoints")[1]["step"] == last > 0
 
 
+def test_reproduce_nothing(script):
+    result = script("reproduce.py", "--only")
+    assert result.returncode == 2 and "--only needs the names of experiments" in result.stderr
+
+
 def test_reproduce(script, tmp_path, monkeypatch):
     monkeypatch.setattr(reproduction, "QUICK_MINUTES", 0.1)
     arguments = ["--quick", "--jobs", 1, "--only", "dependent-easy", "informative-arm", "--out", tmp_path / "all"]
@@ -294,6 +321,7 @@ def test_the_page_reads_what_json_cannot_hold_and_names_what_is_damaged(tmp_path
     write_json(result, {"config": {"steps": 5}, "seeds": 1, "rows": {"agent": {experiment.columns[0]: math.nan}}})
     write_page(tmp_path, [experiment], "a command")
     assert "| agent | nan |" in (tmp_path / PAGE).read_text()
-    result.write_text("{")
-    with pytest.raises(UserError, match="result.json is damaged"):
-        write_page(tmp_path, [experiment], "a command")
+    for text in ("{", '{"config": {"steps": "x"}, "seeds": 1, "rows": {}}', result.read_text().replace("null", '"x"')):
+        result.write_text(text)
+        with pytest.raises(UserError, match="result.json is damaged"):
+            write_page(tmp_path, [experiment], "a command")

@@ -31,9 +31,10 @@ def make(
     config: LearnerConfig = CONFIG,
     task: type = Recall,
     teacher: Agent | None = None,
+    seed: int = 0,
 ) -> Learner:
     make_task = partial(_make_task, task, config.environments // workers)
-    return Learner(config, agent, make_task, workers, config.environments * config.rollout * updates, 0, teacher)
+    return Learner(config, agent, make_task, workers, config.environments * config.rollout * updates, seed, teacher)
 
 
 def _make_task(task: type, batch: int, worker: int) -> Recall:
@@ -151,6 +152,32 @@ def _join(one: Rollout, two: Rollout) -> Rollout:
             for a, b in zip(one, two, strict=True)
         )
     )
+
+
+def test_weights_do_not_hang_on_the_number_of_threads() -> None:
+    large = AgentConfig(features=128, units=256)
+    torch.set_num_threads(2)
+    two = weights(make(large))
+    torch.set_num_threads(1)
+    assert all(torch.equal(*both) for both in zip(two, weights(make(large)), strict=True))
+
+
+@pytest.mark.parametrize("memory", ["stacked", "single", "none"])
+def test_a_rollout_of_one_step_is_learnt_from(memory: str) -> None:
+    learner = make(replace(SMALL, memory=memory), config=replace(CONFIG, rollout=1))
+    before = weights(learner)
+    learner.update()
+    assert not any(torch.equal(*both) for both in zip(before[-2:], weights(learner)[-2:], strict=True))
+
+
+def test_another_teacher_is_noticed_when_a_run_goes_on(teacher: Agent) -> None:
+    learner = make(teacher=teacher)
+    learner.update()
+    other = copy.deepcopy(teacher)
+    with torch.no_grad():
+        other.encoder.linear.bias[0] += 1
+    with pytest.raises(UserError, match="the teacher has another encoder"):
+        make(teacher=other).restore(learner.state())
 
 
 def test_a_second_process_finds_its_own_gradients() -> None:

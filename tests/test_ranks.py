@@ -54,6 +54,10 @@ class Rank:
             self.learner.update()
         return saved_state(self.learner)
 
+    def begin(self, seed):
+        """Return the weights that a learner of such a seed begins with here."""
+        return weights(make(workers=2, seed=seed))
+
     def process(self):
         return os.getpid()
 
@@ -99,6 +103,14 @@ def test_two_ranks_find_the_gradients_of_one_with_all_environments(pair):
     for parameter, *both in zip(agent.parameters(), *found, strict=True):
         assert torch.equal(*both)
         torch.testing.assert_close(both[0], parameter.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_all_ranks_begin_with_the_weights_of_the_first(pair):
+    pair[0].send("begin", 1)
+    pair[1].send("begin", 2)
+    first, second = (one.receive() for one in pair)
+    for one, two, three in zip(first, second, weights(make(workers=2, seed=1)), strict=True):
+        assert torch.equal(one, two) and torch.equal(one, three)
 
 
 def test_a_run_moves_between_numbers_of_ranks_bit_for_bit(pair):

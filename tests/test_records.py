@@ -29,6 +29,9 @@ def start():
     opened = []
 
     def open_record(folder, config=None, **options):
+        if options.get("resume"):
+            for record in opened:
+                record.close()
         opened.append(Record(folder, config or {"seed": 1}, Rows(), **options))
         return opened[-1]
 
@@ -161,9 +164,19 @@ def test_resume_without_a_run_or_with_a_damaged_config(tmp_path, start):
     with pytest.raises(UserError, match="holds no run"):
         start(tmp_path / "none", resume=True)
     assert not (tmp_path / "none").exists()
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(UserError, match="damaged"):
-        start(tmp_path, resume=True)
+    for text in ("{", "[]", '{"config": 5}'):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(UserError, match="damaged"):
+            start(tmp_path, resume=True)
+
+
+def test_a_run_that_goes_on_is_not_gone_on_with(tmp_path, start):
+    record = start(tmp_path)
+    record.write(1, {"loss": 1.0})
+    with pytest.raises(UserError, match="is in use by another process"):
+        Record(tmp_path, {"seed": 1}, Rows(), resume=True)
+    record.write(2, {"loss": 1.0})
+    assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
 
 
 def test_runs_that_differ_by_seed_and_workers_share_a_curve(tmp_path, start):

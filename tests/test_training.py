@@ -242,6 +242,13 @@ def test_workers_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_who_may_be_restarted_must_find_the_folder_again(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")  # as torchrun tells
+    result = script("train_nav.py", *TINY)
+    assert result.returncode == 2 and "name the run's folder with --out" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_missing_gpu_is_said_before_anything_is_written(tmp_path: Path, script: Script) -> None:
     result = script("train_nav.py", *TINY, "--device", "cuda", "--out", tmp_path / "run")

@@ -55,9 +55,9 @@ def _result(folder: Path, experiment: Experiment) -> dict | None:
     try:
         result = json.loads(path.read_text())
         rows = {
-            name: {figure: math.nan if value is None else value for figure, value in row.items()}
+            name: {figure: math.nan if value is None else float(value) for figure, value in row.items()}
             for name, row in result["rows"].items()
         }
-        return {"seeds": result["seeds"], "steps": result["config"]["steps"], "rows": rows}
+        return {"seeds": int(result["seeds"]), "steps": int(result["config"]["steps"]), "rows": rows}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: delete it and give the same command, which makes it again.") from error

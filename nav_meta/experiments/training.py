@@ -77,6 +77,8 @@ class TaskConfig:
                 f"learner.episode must be {task.episode_steps}, the steps of an episode of {self.task}, "
                 f"not {self.learner.episode}"
             )
+        if len(task.observation_shape) == 3:
+            require_number("features", self.agent.features, 1)  # pictures cannot be read as they are
         for option in _OF_MAZES:
             if getattr(self.learner, option):
                 raise ValueError(f"learner.{option} is for mazes: {self.task} has nothing of the kind")
@@ -212,6 +214,9 @@ def train_all(
             then(job)
         else:
             waiting.append(job)
+    for job in waiting:
+        if job.config.start and not (job.folder / CONFIG).exists():
+            _weights_to_start(job)  # they are to be missed now, not once others have been trained
     if parallel == 1 or len(waiting) < 2:
         for job in waiting:
             if not train(job, wandb):

@@ -50,7 +50,7 @@ class TabularMDP(EpisodicTask):
             episodes: inner episodes of a trial, n in the paper.
             show_reward: False for the control that is not told its reward: what it was paid is shown as 0.
             seed: of all that is drawn.
-            phases: as in `EpisodicTask`; whole inner episodes.
+            phases: as in `EpisodicTask`; where they are not whole inner episodes, the first one is shorter.
 
         Raises:
             ValueError: names the option and its range.
