@@ -105,6 +105,8 @@ class Tracker:
 
     def _start(self) -> tuple[Any, Any]:
         """The wandb module and its running run."""
+        # Reports of wandb's own faults would be waited for when the program ends: 20 s from a server that hangs.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
         settings = wandb.Settings(

@@ -1,4 +1,5 @@
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -241,6 +242,25 @@ def test_finish_is_bounded_while_the_server_hangs(tmp_path):
         WANDB_BASE_URL="http://127.0.0.1:9",
     )
     assert "not finished after 1 s" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
+def test_a_server_that_never_answers_does_not_hold_the_program(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        result = run(
+            """
+            import nav_meta.tracking, time
+            nav_meta.tracking._INIT_SECONDS = 3
+            tracker = Tracker(folder, {}, "online")
+            tracker.log(1, {"loss": 1.0})
+            tracker.finish()
+            print(time.time())
+            """,
+            tmp_path / "run",
+            WANDB_API_KEY=FAKE_KEY,
+            WANDB_BASE_URL=f"http://127.0.0.1:{silent.getsockname()[1]}",
+        )
+    assert time.time() - float(result.stdout) < 10
+    assert "recording offline" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 def run(script, folder, **environment):
