@@ -76,7 +76,8 @@ def main() -> None:
         rows = two_episodes.compare(
             players, config, MazeSet("test", 0, options.mazes), seed=options.seed, threads=os.cpu_count() or 1
         )
-        report.show(two_episodes.table(rows), "steps of the episodes that reach the goal; in brackets 95 % intervals")
+        caption = "steps of the episodes that reach the goal, then of all, as ratios and shares are; 95 % intervals"
+        report.show(two_episodes.table(rows), caption)
         if options.json:
             write_result(options.json, {"rows": rows}, two_episodes.mazes_of(config), clock, agents[0].step)
         return

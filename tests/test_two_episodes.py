@@ -28,7 +28,7 @@ def test_figures() -> None:
         "second/of_random": pytest.approx(0.37),
         "success/first": pytest.approx(1),
         "success/second": pytest.approx(0.75),
-        "ratio": pytest.approx(0.4),
+        "ratio": pytest.approx(0.925),
         "improved": pytest.approx(0.25),
     }
     assert figures["second/all/low"] < 92.5 < figures["second/all/high"]
@@ -55,6 +55,9 @@ def test_both_episodes_begin_with_the_same_picture_and_end_after_250_steps() -> 
     assert [moment.first[0] for moment in (told[0], told[250])] == [True, False]
     assert list(rows) == ["agent", "random walk", *two_episodes.PUBLISHED]
     assert rows["SNAIL (ViZDoom)"]["ratio"] == pytest.approx(0.69, abs=0.005)
+    published = rows["RL^2, best run (ViZDoom)"]
+    assert published["first/all"] == pytest.approx(0.993 * 52.4 + 0.007 * 250)
+    assert published["first/of_random"] == pytest.approx(published["first/all"] / 188.6)
 
 
 def test_command(script, tmp_path) -> None:
