@@ -1,10 +1,11 @@
 """RL^2's own protocol for mazes (Duan et al. 2016, section 3.3): two episodes in each, alike to the last bit.
 
 The goal and the place where the agent begins are the same in both; only what it remembers can make the second shorter.
-An episode is given up after 250 steps. The paper reports the mean length of the trajectories that reach the goal, which
-flatters who gives up often; so the length with those given up counted as 250 is here beside it, and ratios and shares
-of the random walk's length are of that. So, it seems, are the figures of Mishra et al. (2018): their random walk's 188.6
-steps are more than it can take on average when it arrives (with the same chance at every step, less than half of 250).
+An episode is given up after 250 steps. The paper reports the mean length of the trajectories that reach the goal,
+which flatters who gives up often; so the length with those given up counted as 250 is here beside it, and ratios and
+shares of the random walk's length are of that. So, it seems, are the figures of Mishra et al. (2018): their random
+walk's 188.6 steps are more than it can take on average when it arrives (with the same chance at every step, less than
+half of 250).
 """
 
 from collections.abc import Mapping
