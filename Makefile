@@ -25,7 +25,7 @@ $(VENV)/.installed: pyproject.toml
 	@sh scripts/install_system.sh $(PYTHON)
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "error: $(PYTHON) has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@test -f $(VENV)/pyvenv.cfg || test -z "$$(ls -A $(VENV) 2>/dev/null)" \
+	@test -x $(VENV)/bin/pip || test -f $(VENV)/pyvenv.cfg || test -z "$$(ls -A $(VENV) 2>/dev/null)" \
 	  || { echo "error: $(VENV) holds other things than a virtual environment; name another folder with VENV=..." >&2; exit 1; }
 	@test -x $(VENV)/bin/pip || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/pip install --editable '.[dev]'
@@ -44,5 +44,6 @@ lint: install
 	$(VENV)/bin/ruff check
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .hypothesis .ruff_cache
+	@test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV)
+	rm -rf *.egg-info .pytest_cache .hypothesis .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +

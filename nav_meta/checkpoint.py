@@ -25,7 +25,7 @@ SCHEMA = 1  # raise it when older code could not make sense of the contents
 _MARK = b"nav_meta checkpoint"  # stands at both ends of the file, so that one damaged end does not make it foreign
 _SEAL = re.compile(_MARK + rb", schema (\d+), sha256 ([0-9a-f]{64})\Z")
 _DIGEST_LENGTH = 64
-_DIGITS = 12  # of a step in a file's name
+_NAME = re.compile(r"step_(\d{12,})\.pt")  # as `path_of` makes it
 
 
 class BadCheckpoint(UserError):
@@ -34,7 +34,7 @@ class BadCheckpoint(UserError):
 
 def path_of(folder: Path, step: int) -> Path:
     """Where the checkpoint of environment step `step` lies: names sort like steps."""
-    return Path(folder) / f"step_{step:0{_DIGITS}d}.pt"
+    return Path(folder) / f"step_{step:012d}.pt"
 
 
 def save(path: Path, contents: dict[str, Any]) -> None:
@@ -106,8 +106,9 @@ def unpack_array(tensor: torch.Tensor) -> np.ndarray:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    # Not step_*: a copy that somebody has named otherwise is not the newest.
-    return sorted(Path(folder).glob(f"step_{'[0-9]' * _DIGITS}.pt"), reverse=True)
+    # A copy that somebody has named otherwise is not the newest.
+    names = ((_NAME.fullmatch(path.name), path) for path in Path(folder).glob("step_*.pt"))
+    return [path for _, path in sorted(((int(name[1]), path) for name, path in names if name), reverse=True)]
 
 
 def _seal(archive: bytes, schema: int) -> bytes:

@@ -170,7 +170,8 @@ class Learner:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue where `state` was taken, exactly on a device of the same type and with as many workers.
 
-        It does not matter how many ranks these were or are dealt to.
+        It does not matter how many ranks these were or are dealt to, but for the order in which the gradients of more
+        than two workers are added up.
 
         Raises:
             UserError: there were another number of workers, and the task's environments cannot be dealt anew; or the

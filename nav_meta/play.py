@@ -7,12 +7,10 @@ from mazes.layout import Layout, MazeConfig
 from mazes.paths import oracle_steps
 from mazes.seeds import split_seeds
 from mazes.simulator import FORWARD, TURN_LEFT, TURN_RIGHT
-from nav_meta.drawing import BACKDROP, DIM, FIRST, INK, LATER, opencv, text
+from nav_meta.drawing import BACKDROP, DIM, FIRST, INK, LATER, opencv, text, text_width
 from nav_meta.map import MazeMap
 
 _WINDOW = "nav_meta: find the red box"
-_SHOWN = 5
-"""Ended visits of which the window tells: more do not fit."""
 # Codes of the arrow keys differ between window systems; letters do not.
 _KEYS = {
     **dict.fromkeys((0xFF51, 0x250000, 63234, ord("a")), TURN_LEFT),
@@ -62,9 +60,10 @@ class Game:
         picture = np.vstack([view, np.full((60, view.shape[1], 3), BACKDROP, np.uint8)])
         steps = self._world.visit_step[0]
         text(picture, f"visit {len(self.latencies) + 1}: {steps} steps", (16, 565), 22, colour, weight=650)
-        ended = list(zip(self.latencies, self._oracle, strict=False))[-_SHOWN:]
-        before = ", ".join(f"{latency} ({oracle})" for latency, oracle in ended)
-        text(picture, f"before: {before}" if before else "", (210, 565), 18, INK)
+        before = [f"{latency} ({oracle})" for latency, oracle in zip(self.latencies, self._oracle, strict=False)]
+        while text_width(line := "before: " + ", ".join(before), 18) > 720 - 240:
+            before.pop(0)
+        text(picture, line if before else "", (230, 565), 18, INK)
         text(picture, "arrows or W A D: move   M: map   N: another maze   Q: leave", (16, 590), 16, DIM)
         return picture
 

@@ -8,7 +8,6 @@ becomes that of a run never stopped.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -43,16 +42,18 @@ class Record:
             require_same(folder, config)
         else:
             require_none(folder)
-            text = json.dumps({"git_commit": own_commit(), "config": _plain_config(config)}, indent=2)
-            write_atomically(folder / CONFIG, text.encode() + b"\n")
         self._tracker = tracker
         self._path = folder / METRICS
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             self._file = open(self._path, "ab", buffering=0)  # unbuffered: a row is in the file once write returns
         except OSError as error:
             raise UserError(f"cannot write {self._path}: {reason(error)}.") from error
         try:
             self._lock()
+            if not resume:
+                text = json.dumps({"git_commit": own_commit(), "config": _plain_config(config)}, indent=2)
+                write_atomically(folder / CONFIG, text.encode() + b"\n")
             self.truncate_after(math.inf)  # a line half written at kill -9
         except UserError:
             self.close()
@@ -83,6 +84,10 @@ class Record:
 
     def _lock(self) -> None:
         """Keep other processes out until the file is closed, by kill -9 as well."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -159,7 +164,8 @@ def _read(folder: Path, key: str, kind: type | UnionType) -> Any:
 
 def require_none(folder: Path) -> None:
     """Raise UserError when the folder holds a run."""
-    if (folder / CONFIG).exists() or (folder / METRICS).exists():
+    metrics = folder / METRICS
+    if (folder / CONFIG).exists() or (metrics.exists() and metrics.stat().st_size):
         raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
 
 

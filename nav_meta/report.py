@@ -183,7 +183,7 @@ class _Console(Console):
     """Who has closed our output is told of by `errors.exit_on_user_error`, as everywhere, and not by rich."""
 
     def on_broken_pipe(self) -> None:
-        raise  # noqa: PLE0704 (rich calls this where it has caught BrokenPipeError)
+        raise  # rich calls this where it has caught BrokenPipeError
 
 
 def show(

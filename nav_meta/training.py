@@ -228,7 +228,8 @@ def run(
         False when it was stopped by Ctrl-C, SIGTERM or SIGHUP: all is saved.
 
     Raises:
-        UserError: when there is nothing to resume, the configuration differs, the disk is full, or training diverged.
+        UserError: when there is nothing to resume or, without `resume`, a run in the folder; the configuration differs,
+            another process has the record open, the disk is full, or training diverged.
     """
     checkpoints = folder / "checkpoints"
 

@@ -23,7 +23,7 @@ class Options:
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     preset: Literal["default", "sparse", "imaze", "quick", "gpu-3x3", "gpu-5x5", "gpu-7x7"] = "default"
     """default: random 3x3 mazes, half an hour on two cores; sparse: the same from the reward at the goal alone, as in
-    the papers; imaze: the papers' experiment 7, ten minutes; quick: everything once in three minutes; gpu-3x3 and so
+    the papers; imaze: the papers' experiment 7, seven minutes; quick: everything once in three minutes; gpu-3x3 and so
     on: thousands of random mazes at once, for --device cuda; 3x3 in two minutes on one H100."""
     out: Path | None = None
     """Folder of the run; by default runs/PRESET-TIME."""

@@ -151,9 +151,9 @@ def test_what_each_seed_has_but_one_of_shows_no_interval():
 
 
 def test_quick_is_ten_minutes_at_most():
-    assert (
-        sum(item.minutes for item in plan(tuple(EXPERIMENTS), 3, quick=True, parallel=2)) <= 5
-    )  # the rest is for the tests
+    items = plan(tuple(EXPERIMENTS), 3, quick=True, parallel=2)
+    assert all(item.seeds == 1 for item in items)
+    assert sum(item.minutes for item in items) == pytest.approx(reproduction.QUICK_MINUTES)  # the rest is for the tests
 
 
 def test_what_others_begin_with_is_trained_first():

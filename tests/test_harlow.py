@@ -13,8 +13,6 @@ from nav_meta.experiments.harlow import (
     HARLOW_SINGLE,
     HARLOW_VECTOR,
     by_trial,
-    write_frames,
-    write_pictures,
 )
 from nav_meta.tasks import harlow, pictures
 from nav_meta.tasks.harlow import DISTANCE, MARK_SIZE, PICTURE_SIZE, TRIALS, TURN, TURNS, Harlow, HarlowVector
@@ -242,10 +240,7 @@ def test_threads_draw_at_the_same_time():
             np.testing.assert_array_equal(frame, expected)
 
 
-def test_names_and_sheets(tmp_path):
+def test_names():
     experiments = (HARLOW, HARLOW_SINGLE, HARLOW_VECTOR)
     assert [one.name for one in experiments] == ["harlow", "harlow-single", "harlow-vector"]
     assert HARLOW.make_task(2, 0, np.array([0, 64])).which == "training"
-    write_frames(tmp_path / "frames.png", pairs=2)
-    write_pictures(tmp_path / "pictures.png", 20)
-    assert {path.name for path in tmp_path.iterdir()} == {"frames.png", "pictures.png"}

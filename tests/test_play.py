@@ -7,6 +7,7 @@ import numpy as np
 
 from mazes.layout import Layout, MazeConfig
 from mazes.paths import oracle_actions
+from nav_meta.drawing import BACKDROP
 from nav_meta.play import Game
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,14 @@ def test_a_game():
     assert world.poses[0, 2] != heading and not game.over
     game.press(ord("Q"))
     assert game.over
+
+
+def test_what_was_before_fits_beside_the_present_visit():
+    game = Game(MazeConfig(rows=2, columns=2), 5)
+    game.latencies, game._oracle = [1234] * 30, [1000] * 31
+    line = game.picture()[548:572]
+    assert (line[:, 710:] == BACKDROP).all() and (line[:, 222:228] == BACKDROP).all()
+    assert (line[:, 600:700] != BACKDROP).any()
 
 
 def test_without_a_display():

@@ -387,6 +387,12 @@ def test_a_run_is_listed_and_drawn_beside_another(finished: Path, tmp_path: Path
     assert "(straight) #2" in result.stdout, "two of the same name do not hide each other"
 
 
+def test_agents_of_one_name_are_told_apart() -> None:
+    released = load_agent()
+    agents = [released._replace(path=Path(name)) for name in ("x.pt", "x #2.pt", "x.pt", "x #2.pt")]
+    assert len(report.players(agents)) == 4
+
+
 def test_controls_are_listed_drawn_and_written(finished: Path, tmp_path: Path, script: Script) -> None:
     plot, path = tmp_path / "visits.png", tmp_path / "figures.json"
     result = script("evaluate.py", finished, "--controls", "--mazes", 4, "--visits", 2, "--plot", plot, "--json", path)

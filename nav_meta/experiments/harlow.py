@@ -16,10 +16,8 @@ from nav_meta.config import LearnerConfig
 from nav_meta.evaluation import MakePolicy
 from nav_meta.experiments.base import TEST_SEED, Experiment, Played, Training, play
 from nav_meta.plots import COLOURS, FAINT, REFERENCE, clean, save
-from nav_meta.tasks import pictures
 from nav_meta.tasks.episodes import EpisodicTask
-from nav_meta.tasks.harlow import ACTIONS, HEADINGS, HOLD_REWARD, TRIALS, TURNS, Harlow, HarlowVector
-from nav_meta.vision import write_contact_sheet
+from nav_meta.tasks.harlow import ACTIONS, HOLD_REWARD, TRIALS, Harlow, HarlowVector
 
 CEILING = 0.95
 """Share of correct choices from the second trial on that counts as having reached the ceiling."""
@@ -153,26 +151,6 @@ def by_trial(rewards: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     correct[trial, episode] = rewards[step, episode] > 0
     reached[trial, episode] = True
     return correct, reached
-
-
-def write_frames(path: Path, height: int = 30, width: int = 40, pairs: int = 4, scale: int = 4) -> None:
-    """Write a contact sheet of what is seen from left to right: the empty room, the mark, some pairs of pictures.
-
-    Raises:
-        UserError: torchvision is missing or broken, or the file cannot be written.
-    """
-    task = Harlow(HEADINGS * (2 + pairs), which="held-out", height=height, width=width)
-    rows = np.repeat(np.arange(2 + pairs), HEADINGS)
-    task.heading[:] = np.tile(np.arange(TURNS, -TURNS - 1, -1), 2 + pairs)
-    task.trial[rows == 0] = TRIALS
-    task.shown[:] = rows >= 2
-    task.pictures[:] = task.pictures[rows * HEADINGS]
-    write_contact_sheet(path, task.time_step().observation, HEADINGS, scale)
-
-
-def write_pictures(path: Path, count: int = 200) -> None:
-    """Write a contact sheet of the first pictures for training, then as many held-out ones; errors as above."""
-    write_contact_sheet(path, np.concatenate([pictures.load(which)[:count] for which in pictures.SETS]), 20)
 
 
 _LEARNER = LearnerConfig(
