@@ -269,8 +269,7 @@ class _Stage:
         frame = self._base.copy()
         x, y, width, height = self._pixels(self.VIEW)
         rows, columns = self._observation
-        fit = min(width / columns, height / rows)
-        view_width, view_height = round(columns * fit), round(rows * fit)
+        view_width, view_height = _fitted(rows, columns, height, width)
         x, y = x + (width - view_width) // 2, y + (height - view_height) // 2
         if not np.array_equal(path[-1], self._seen_from):
             self._seen_from = path[-1]
@@ -286,8 +285,7 @@ class _Stage:
         rows, columns = self._observation
         x, y, width, height = self._pixels(self.STATUS)
         seen = self._render(self._layout, self._visits[number].poses[step : step + 1], rows, columns)[0]
-        fit = min(height / rows, _WIDEST_SEEN * self._unit / columns)
-        size = max(1, round(columns * fit)), max(1, round(rows * fit))
+        size = _fitted(rows, columns, height, _WIDEST_SEEN * self._unit)
         seen = opencv().resize(seen, size, interpolation=opencv().INTER_NEAREST)
         y += (height - size[1]) // 2
         frame[y : y + size[1], x : x + size[0]] = seen
@@ -368,6 +366,12 @@ class _Stage:
     ) -> None:
         image = self._base if image is None else image
         text(image, words, (x * self._unit, y * self._unit), size * self._unit, colour, weight, align)
+
+
+def _fitted(rows: int, columns: int, height: float, width: float) -> tuple[int, int]:
+    """Return the width and height that a picture has where it fills a box of height x width pixels."""
+    fit = min(height / rows, width / columns)
+    return max(1, round(columns * fit)), max(1, round(rows * fit))
 
 
 def _colour(number: int) -> drawing.Colour:

@@ -230,11 +230,11 @@ def test_finish_is_bounded_while_the_server_hangs(tmp_path):
         result = run(
             """
             import time
+            start = time.monotonic()
             tracker = Tracker(folder, {}, "online")
             tracker.log(1, {"loss": 1.0})
-            start = time.monotonic()
             tracker.finish(timeout=1)
-            assert time.monotonic() - start < 5
+            assert time.monotonic() - start < 2
             """,
             tmp_path / "run",
             WANDB_API_KEY=FAKE_KEY,
