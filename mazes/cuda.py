@@ -869,7 +869,7 @@ def _draw_rows(world, ground, pyramids, film, c, first, ray, walls, edges, box):
     b, column = c // frames.shape[2], c % frames.shape[2]
     height = frames.shape[1]
     x, z, dx, dz = world.poses[b, 0], world.poses[b, 1], ray[0], ray[1]
-    red, side = np.uint64(255 << renderer.GREY_BITS), np.uint64(0)
+    red, side = np.uint64(renderer.HALF + (255 << renderer.GREY_BITS)), np.uint64(0)
     # Most rows see one thing alone. Here walls begin and end in some samples, and in all.
     top, inner_top, inner_bottom, bottom = height, 0, height, 0
     box_top, box_bottom = height, 0
@@ -879,7 +879,6 @@ def _draw_rows(world, ground, pyramids, film, c, first, ray, walls, edges, box):
         if box[0, m] < box[2, m]:
             side, box_top, box_bottom = np.uint64(box[3, m]), min(box_top, box[0, m]), max(box_bottom, box[2, m])
     one_wall = walls[0, 4] >= SAMPLES
-    half = np.uint64(0x0001_0001_0001 << renderer.GREY_BITS - 1)
     loaded = -1
     for row in range(first, height, _ROWS):
         line = np.uint64(row)  # an index that need not be checked for its sign
@@ -926,7 +925,6 @@ def _draw_rows(world, ground, pyramids, film, c, first, ray, walls, edges, box):
             on_side = renderer.seen_by(box, 1, 0, SAMPLES, row)
             colour = renderer.replace(colour, colour, side, on_top + on_side)
             colour = renderer.replace(colour, side, red, on_top)
-        colour += half
         for channel in range(3):
             shift = np.uint64(16 * channel + renderer.GREY_BITS)
             frames[np.uint64(b), line, np.uint64(column), np.uint64(channel)] = np.uint8(

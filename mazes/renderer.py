@@ -14,7 +14,8 @@ of a pixel's samples see a surface and others do not are they counted.
 
 Colours are packed: red, green and blue from the lowest 16 bits up, 256ths of a grey level in a picture, half grey
 levels in a wall's strip, whole ones in those of ceiling and floor. A weighted sum of packed colours is the packed
-weighted sum of each channel.
+weighted sum of each channel. All that is drawn is `HALF` a grey level brighter than it is seen, so that to round it is
+to drop what is less than a grey level.
 """
 
 import math
@@ -46,6 +47,8 @@ _SHARE_BITS = 7
 """Between two texels of a wall's strip there are 2 to this power places."""
 GREY_BITS = _SHARE_BITS + 1
 """Binary digits of a packed colour in a picture that are less than a grey level."""
+HALF = 0x0001_0001_0001 << GREY_BITS - 1
+"""Half a grey level of each channel of a picture."""
 _GROUND_BITS = GREY_BITS // 2
 """Between two texels of ceiling or floor, which are closer, there are 2 to this power places each way."""
 BELOW_QUARTERS = np.uint64(0x0003_0003_0003)
@@ -262,7 +265,7 @@ def find_box(goal, x, z, cos, sin, pixel, height, centre, work):
             work.box[1, m] = _row_below(work.horizon[m] + drop / enter, height)
             work.box[2, m] = _row_below(work.horizon[m] + CAMERA_HEIGHT / pixel / enter, height)
             light = min(1.0, _AMBIENT + _DIFFUSE * max(0.0, (normal_x + normal_z) * _LIGHT_XZ))
-            work.box[3, m] = np.int64(255 * light * (1 << GREY_BITS))
+            work.box[3, m] = HALF + np.int64(255 * light * (1 << GREY_BITS))
         else:
             work.box[0, m] = work.box[1, m] = work.box[2, m] = height
     return first, end
@@ -326,14 +329,14 @@ def _look_up(strip, place, height):
 
 @njit(forceinline=True)
 def look_between(strips, start, u, v, log_width, log_height):
-    """Return the colour at a place in the strips of a texture that start here, blended both ways."""
+    """Return the colour at a place in the strips of a texture that start here, blended both ways, plus `HALF`."""
     length = (np.uint64(1) << log_height) + np.uint64(1)
     across, up, bits = np.uint64(64) - log_width, np.uint64(64) - log_height, np.uint64(_GROUND_BITS)
     texel, share = start + (u >> across) * length + (v >> up), v >> (up - bits)
     left = mix(strips[texel], strips[texel + np.uint64(1)], share, _GROUND_BITS)
     texel += length
     right = mix(strips[texel], strips[texel + np.uint64(1)], share, _GROUND_BITS)
-    return mix(left, right, u >> (across - bits), _GROUND_BITS)
+    return mix(left, right, u >> (across - bits), _GROUND_BITS) + np.uint64(HALF)
 
 
 @njit(forceinline=True)
@@ -425,16 +428,25 @@ def columns_at(levels, texture, level, u, light):
     weight_b, weight_d = (total - coarse_total) * share_b >> 8, coarse_total * share_d >> 8
     weight_a, weight_c = total - coarse_total - weight_b, coarse_total - weight_d
     weights = np.uint16(weight_a), np.uint16(weight_b), np.uint16(weight_c), np.uint16(weight_d)
-    # A half to round, and the light that whole weights leave over, as of a middle grey.
-    return (a, b, c, d), weights, np.uint16(64 + 128 * (256 * light - total)), height
+    # To round to half grey levels, one of them (`HALF`), and what light whole weights leave over, as of a middle grey.
+    return (a, b, c, d), weights, np.uint16(64 + 128 + 128 * (256 * light - total)), height
 
 
 @njit(forceinline=True)
 def lit(a, b, c, d, weight_a, weight_b, weight_c, weight_d, rest):
-    """Return one channel of a strip's colour, half grey levels, from those of four texels; sums fit in 16 bits."""
+    """Return one channel of a strip's colour plus `HALF`, half grey levels, from four texels; sums fit in 16 bits."""
     fine_total = np.uint16(_part(a, weight_a) + _part(b, weight_b))
     coarse_total = np.uint16(_part(c, weight_c) + _part(d, weight_d))
     return np.uint16(np.uint16(np.uint16(fine_total + coarse_total) + rest) >> np.uint16(7))
+
+
+@njit(error_model="numpy")  # by itself, since compilers run out of registers for it among all the rest
+def _blend_blocks(texels, a, b, c, d, weight_a, weight_b, weight_c, weight_d, rest, channels, start, end):
+    """Blend channels from start to end: whole blocks of 64, so that compilers can make vectors of it."""
+    for n in range(start, end):
+        channels[n] = lit(
+            texels[a + n], texels[b + n], texels[c + n], texels[d + n], weight_a, weight_b, weight_c, weight_d, rest
+        )
 
 
 @njit(forceinline=True)
@@ -460,11 +472,7 @@ def _blend(texels, levels, texture, level, light, u, low, high, strip, channels)
             prefetch(texels, a - np.uint64(2) * stride + n)
             prefetch(texels, a - np.uint64(3) * stride + n)
             prefetch(texels, c - np.uint64(2) * stride + n)
-        # Sixteen texels, 64 bytes, make a block, so that compilers can make vectors of it.
-        for n in range(start, stop):
-            channels[n] = lit(
-                texels[a + n], texels[b + n], texels[c + n], texels[d + n], weight_a, weight_b, weight_c, weight_d, rest
-            )
+        _blend_blocks(texels, a, b, c, d, weight_a, weight_b, weight_c, weight_d, rest, channels, start, stop)
         first, again = 0, False
     strip[np.uint64(height)] = strip[0]
     return np.uint64(height)
@@ -587,7 +595,7 @@ def _draw_walls(pyramids, walls, pixel, work):
 @njit(forceinline=True)
 def _draw_box(box, first, end, canvas):
     """Draw the box where samples first to end see it: all in its side's colour, then its top over that."""
-    red = np.uint64(255 << GREY_BITS)
+    red = np.uint64(HALF + (255 << GREY_BITS))
     for column in range(first // SAMPLES, (end + SAMPLES - 1) // SAMPLES):
         left, right = max(first, SAMPLES * column), min(end, SAMPLES * (column + 1))
         side, top, bottom = np.uint64(0), len(canvas), 0
@@ -600,15 +608,24 @@ def _draw_box(box, first, end, canvas):
             canvas[row, column] = replace(total, side, red, on_top)
 
 
+@njit(error_model="numpy")  # by itself and without a loop over channels, or compilers do not make vectors of it
+def _keep_grey_levels(colours, frame):
+    """Write the whole grey levels of packed colours, read as bytes, to a picture."""
+    for n in range(np.uint64(len(colours) // 8)):
+        colour, pixel = np.uint64(8) * n, np.uint64(3) * n
+        frame[pixel] = colours[colour + np.uint64(1)]
+        frame[pixel + np.uint64(1)] = colours[colour + np.uint64(3)]
+        frame[pixel + np.uint64(2)] = colours[colour + np.uint64(5)]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
     height, width = out.shape[1], out.shape[2]
     pixel = 2 * TAN_HALF_FOV / height  # side of a pixel, as a tangent
     centre = SAMPLES * width / 2 - 0.5
     work = _make_work(height, width)
-    colours = work.canvas.reshape(-1)
+    colours = work.canvas.reshape(-1).view(np.uint8)
     frames = out.reshape(len(out), -1)
-    half = np.uint64(0x0001_0001_0001 << GREY_BITS - 1)
     for b in range(len(poses)):
         x, z = poses[b, 0], poses[b, 1]
         cos, sin = np.cos(poses[b, 2]), np.sin(poses[b, 2])
@@ -619,11 +636,7 @@ def _render_batch(open_, texture, goal, poses, pyramids, ground, walls, out):
         _draw_ground(ground, x, z, cos, sin, pixel, work.spans, work.canvas)
         _draw_walls(pyramids, walls, pixel, work)
         _draw_box(work.box, box_first, box_end, work.canvas)
-        for n in range(np.uint64(len(colours))):
-            colour = colours[n] + half
-            for channel in range(3):
-                shift = np.uint64(16 * channel + GREY_BITS)
-                frames[b, np.uint64(3) * n + np.uint64(channel)] = colour >> shift
+        _keep_grey_levels(colours, frames[b])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
