@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from mazes.layout import MazeConfig, require_number
 from mazes.seeds import SPLIT_SIZE
 from models.agent import AgentConfig
@@ -107,6 +109,13 @@ class LearnerConfig:
             require_number(name, getattr(self, name), 0, 1)
         if self.freeze_encoder and self.ask_view:
             raise ValueError("with freeze_encoder, ask_view has nobody to teach: add --learner.no-ask-view")
+
+    def phases(self, batch: int) -> np.ndarray:
+        """Return how many steps each first episode is taken to have run already, int64 [batch].
+
+        These are whole rollouts, so that episodes end between two of them, and at different updates.
+        """
+        return np.arange(batch) % (self.episode // self.rollout) * self.rollout
 
     def check_split(self, workers: int) -> None:
         """Check that the environments can be dealt to so many workers.

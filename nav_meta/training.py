@@ -37,10 +37,7 @@ KEEP_CHECKPOINTS = 3
 
 
 def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
-    """Return a worker's mazes, the same on every device, cpu or cuda.
-
-    They are staggered by whole rollouts so that episodes end at different updates.
-    """
+    """Return a worker's mazes, the same on every device, cpu or cuda."""
     learner = config.learner
     batch = learner.environments // config.workers
     first, stride = config.seed * MAZES_PER_SEED + worker * batch, learner.environments
@@ -48,7 +45,7 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
         "height": config.height,
         "width": config.width,
         "episode_steps": learner.episode,
-        "phases": np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout,
+        "phases": learner.phases(batch),
         "shaping": learner.shaping,
         "coverage": learner.coverage,
         "ask_view": learner.ask_view,

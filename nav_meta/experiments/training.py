@@ -335,9 +335,8 @@ def _train_apart(jobs: Sequence[Job], taken: Synchronized, done: SimpleQueue, wa
 def _make_task(config: TaskConfig, worker: int) -> EpisodicTask:
     learner = config.learner
     batch = learner.environments // config.workers
-    phases = np.arange(batch) % (learner.episode // learner.rollout) * learner.rollout
     task = EXPERIMENTS[config.task].make_task(
-        batch, config.seed * 1000 + worker, phases=phases, show_reward=config.agent.see_reward
+        batch, config.seed * 1000 + worker, phases=learner.phases(batch), show_reward=config.agent.see_reward
     )
     task.help_learner(shaping=learner.shaping, hint=learner.hint > 0)
     return task
