@@ -27,6 +27,7 @@ from mazes.environment import (
     MazeEnvironment,
     TimeStep,
     check_options,
+    check_shapes,
     middle,
     questions,
 )
@@ -374,13 +375,12 @@ class CudaMazeEnvironment:
         """Continue where `state` was taken, here or on the CPU.
 
         Raises:
-            ValueError: when it is the state of another batch size.
+            ValueError: when it is the state of other mazes, or of another number of them.
         """
+        check_shapes({saved: tuple(getattr(self._arrays, name).shape) for name, saved in _SAVED.items()}, state)
         for name, saved in _SAVED.items():
-            array, value = getattr(self._arrays, name), state[saved]
-            if tuple(array.shape) != value.shape:
-                raise ValueError(f"the saved world holds {len(value)} mazes, this one {self.batch}")
-            array[:] = self._own(value.view(np.int64) if name == "seeds" else value)
+            value = state[saved]
+            getattr(self._arrays, name)[:] = self._own(value.view(np.int64) if name == "seeds" else value)
         self._arrays.begun[:] = True
         self._write_mazes()
         self._arrays.looks[:] = _MEASURE

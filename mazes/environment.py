@@ -5,7 +5,7 @@ goal, is told so by a reward of 1 when it gets there, and is put somewhere else 
 for the whole episode; only with `goal_moves`, a control, the goal is somewhere else from the second visit on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -128,7 +128,8 @@ class MazeEnvironment:
                 used once.
             episode_steps: steps of an episode; None: no limit.
             visits: visits of an episode; None: no limit.
-            visit_cap: steps after which a visit is given up; None: never.
+            visit_cap: steps after which a visit is given up; None: never. What `hints` tells of the goal does not ask
+                whether a visit that has ended found it.
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
             shaping: the learner's bonus for each step that the goal comes nearer, once its place can be known: from the
                 second visit on. None: nobody learns here, which spares the computation of what `hints` says.
@@ -139,7 +140,8 @@ class MazeEnvironment:
             guided_search: until the goal has been in sight, does the nearest room that has not been searched stand in
                 for it: in what `shaping` pays for, and in what `hints` says of actions?
             goal_moves: once the first visit of an episode has ended, the goal goes where `moved_goals` says, and stays
-                there; then its place can be known from the third visit on.
+                there; then its place can be known from the third visit on. With `respawn` "same", visits from then
+                on begin where the first would have begun with this goal.
             render: what draws the pictures.
 
         Raises:
@@ -208,7 +210,13 @@ class MazeEnvironment:
         return over
 
     def step(self, actions: np.ndarray) -> None:
-        """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`."""
+        """Make one action in each maze, int64 [B]; what came of it is in `time_step()`, `hints()` and `ended`.
+
+        Raises:
+            ValueError: there are not as many whole numbers as mazes.
+        """
+        if actions.shape != (self.batch,) or not np.issubdtype(actions.dtype, np.integer):
+            raise ValueError(f"actions must be {self.batch} whole numbers, not {actions.dtype} {actions.shape}")
         steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
         before = self.poses.copy() if self._fields is not None else None
         found = simulator.step(self.config, self.layouts, self.poses, actions, steps)
@@ -292,12 +300,12 @@ class MazeEnvironment:
         """Continue exactly where `state` was taken.
 
         Raises:
-            ValueError: when it is the state of another batch size.
+            ValueError: when it is the state of other mazes, or of another number of them.
         """
+        check_shapes({name: getattr(self, name).shape for name in self.STATE}, state)
         for name in self.STATE:
-            if getattr(self, name).shape != state[name].shape:
-                raise ValueError(f"the saved world holds {len(state[name])} mazes, this one {self.batch}")
             getattr(self, name)[:] = state[name]
+        self.ended = none_ended(self.batch)
         self._load_mazes(np.arange(self.batch))
         if self._ways is not None:
             search.measure(self._search, self._ways, self.layouts)
@@ -345,6 +353,16 @@ class MazeEnvironment:
                 search.begin(self._search, self._ways, self.layouts, self.poses, index)
 
 
+def check_shapes(shapes: Mapping[str, tuple[int, ...]], state: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless the arrays of a saved world have these shapes."""
+    for name, shape in shapes.items():
+        saved = state[name].shape
+        if saved[0] != shape[0]:
+            raise ValueError(f"the saved world holds {saved[0]} mazes, this one {shape[0]}")
+        if saved != shape:
+            raise ValueError(f"the saved world's mazes are of another size: {name} {list(saved)}, here {list(shape)}")
+
+
 def middle(config: MazeConfig) -> tuple[float, float]:
     """Return x and z of the mazes' middle, metres."""
     return (config.columns * PITCH - GAP) / 2, (config.rows * PITCH - GAP) / 2
@@ -377,7 +395,9 @@ def check_options(
         require_number("shaping", shaping, 0)
     require_number("coverage", coverage, 0)
     if phases is not None:
-        require_number("phases", np.min(phases), 0)
+        phases = np.asarray(phases)
+        if phases.shape != (batch,) or not np.issubdtype(phases.dtype, np.integer) or phases.min() < 0:
+            raise ValueError(f"phases must be {batch} whole numbers of at least 0, not {phases}")
 
 
 def questions(ask_view: bool, ask_place: bool, ask_trail: bool) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ Both environments take every option of `mazes.MazeConfig` (`kind`, `rows`, `colu
     episode_steps: steps of an episode, at least 1; None: no limit, which needs `visits`.
     visits: visits of an episode, at least 1; None: no limit, which needs `episode_steps`.
     visit_cap: steps after which a visit is given up and the next one begins, at least 1; None: never.
-    split: the mazes to draw from, "train", "validation" or "test"; no maze is in two of them.
+    split: the seeds to draw mazes from, "train", "validation" or "test"; no seed is in two of them.
     render_mode: "rgb_array" or None.
 Illegal options raise ValueError.
 
@@ -164,7 +164,7 @@ class MazeVectorEnv(_Mazes, VectorEnv):
         self.single_observation_space, self.single_action_space = self._spaces()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._generators: list[np.random.Generator] | None = None
+        self._drawn: list[tuple[np.random.Generator, int]] | None = None
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -189,12 +189,22 @@ class MazeVectorEnv(_Mazes, VectorEnv):
             seeds = [None if own is None else int(own) for own in seed]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed must be a number or a list of {self.num_envs}, not of {len(seeds)}")
-        old = self._generators or [None] * self.num_envs
-        self._generators = [
-            generator if generator is not None and seed is None else seeding.np_random(seed)[0]
-            for generator, seed in zip(old, seeds, strict=True)
+        old = self._drawn or [None] * self.num_envs
+        self._drawn = [
+            drawn if drawn is not None and seed is None else seeding.np_random(seed)
+            for drawn, seed in zip(old, seeds, strict=True)
         ]
-        return self._begin(self._generators), _masked(self._no_info())
+        return self._begin(list(self.np_random)), _masked(self._no_info())
+
+    @property
+    def np_random(self) -> tuple[np.random.Generator, ...]:
+        """What each row draws its mazes from; empty before the first reset."""
+        return tuple(generator for generator, _ in self._drawn or ())
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:
+        """The seed of each row's generator; empty before the first reset."""
+        return tuple(seed for _, seed in self._drawn or ())
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Make one of `mazes.simulator.ACTIONS` in every maze."""

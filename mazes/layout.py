@@ -95,15 +95,16 @@ class MazeConfig:
         """
         choices = {"kind": KINDS, "landmarks": LANDMARKS, "step_size": tuple(STEP_SIZES), "respawn": RESPAWNS}
         for name, options in choices.items():
-            if getattr(self, name) not in options:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in options:
                 raise ValueError(f"{name} must be one of {', '.join(options)}, not {getattr(self, name)!r}")
         if self.kind == "imaze":
             object.__setattr__(self, "rows", 3)
             object.__setattr__(self, "columns", 5)
         for name in ("rows", "columns"):
             require_number(name, getattr(self, name), 2, 15, whole=True)
-        require_number("extra_openings", self.extra_openings, 0, 1)
-        require_number("respawn_distance", self.respawn_distance, 2, 3)
+        for name, low, high in (("extra_openings", 0, 1), ("respawn_distance", 2, 3)):
+            require_number(name, getattr(self, name), low, high)
+            object.__setattr__(self, name, float(getattr(self, name)))  # kernels know no other kind
         require_bool("domain_rand", self.domain_rand)
 
     @property

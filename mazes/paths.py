@@ -589,12 +589,29 @@ def _visit(search, world, goal, pose, motion, half_width, memory, been, earlier,
                 break
         actions[step] = plan[done]
         done += 1
+        x, z = pose[0], pose[1]
         move(world, goal, pose, actions[step], motion.forward_step, motion.turn_step, motion.near)
+        if actions[step] == FORWARD and pose[0] == x and pose[1] == z:
+            _feel(memory, world, pose, motion.forward_step)
+            done = len(plan)
     _add(earlier, memory)
     for i in range(len(been)):
         for j in range(been.shape[1]):
             been[i, j] |= entered[i, j]
     return steps, searched
+
+
+@njit(nogil=True, cache=True)
+def _feel(memory, world, pose, forward_step):
+    """Remember the walls that stopped a step forward, which a picture narrower than the agent need not show."""
+    x, z = pose[0] + np.cos(pose[2]) * forward_step, pose[1] - np.sin(pose[2]) * forward_step
+    for i in range(cell_of(z - AGENT_RADIUS), cell_of(z + AGENT_RADIUS) + 1):
+        for j in range(cell_of(x - AGENT_RADIUS), cell_of(x + AGENT_RADIUS) + 1):
+            away_x = max(low_edge(j) - x, 0.0, x - low_edge(j + 1))
+            away_z = max(low_edge(i) - z, 0.0, z - low_edge(i + 1))
+            if not world[i, j] and np.hypot(away_x, away_z) < AGENT_RADIUS:
+                memory.open[i, j] = False
+                memory.unseen[i, j] = False
 
 
 @njit(nogil=True, cache=True)

@@ -64,7 +64,7 @@ def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.nda
 
     A pure function of the maze seed and the number of the visit: whatever an agent did before, its k-th visit begins
     where every other agent's does. Uniform over free places of the start rooms at least `config.respawn_distance` from
-    the goal; where `config.respawn` is "same", that of the first visit every time.
+    the goal; where `config.respawn` is "same", that of the first visit every time, as long as the goal stays.
     """
     if config.respawn == "same":
         visits = np.zeros_like(visits)

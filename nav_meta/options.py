@@ -29,10 +29,19 @@ class AgentInMaze:
         Raises:
             UserError: there are no such mazes.
         """
-        if self.rooms is not None and (self.kind or trained.kind) == "imaze":
-            raise UserError("--rooms is for random and fixed mazes: the I-maze has one size.")
-        given = {"kind": self.kind, "step_size": self.step_size, "rows": self.rooms, "columns": self.rooms}
-        try:
-            return replace(trained, **{key: value for key, value in given.items() if value is not None})
-        except ValueError as error:
-            raise UserError(f"no such maze: {error}.") from error
+        return maze(trained, self.kind, self.rooms, self.step_size)
+
+
+def maze(usual: MazeConfig, kind: str | None, rooms: int | None, step_size: str | None) -> MazeConfig:
+    """Return the mazes asked for; what is None is as in the usual ones.
+
+    Raises:
+        UserError: there are no such mazes.
+    """
+    if rooms is not None and (kind or usual.kind) == "imaze":
+        raise UserError("--rooms is for random and fixed mazes: the I-maze has one size.")
+    given = {"kind": kind, "step_size": step_size, "rows": rooms, "columns": rooms}
+    try:
+        return replace(usual, **{key: value for key, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UserError(f"no such maze: {error}.") from error

@@ -268,8 +268,8 @@ def figures(fitting: Moments, testing: Moments) -> dict[str, float]:
 
     Returns:
         `probe/<state>/<target>/<part>/accuracy`: the share of right answers, with the ends of its 95 % bootstrap
-        interval over mazes as `.../low` and `.../high`; beside it `.../chance`, that of always answering with the class
-        that is most frequent where the probe was fitted; and `probe/moments/<part>`.
+        interval over mazes as `.../low` and `.../high`; beside it `.../chance`, the most that always to give the same
+        answer could have in these moments; and `probe/moments/<part>`.
 
     Raises:
         UserError: when there are too few moments of a phase.
@@ -282,14 +282,13 @@ def figures(fitting: Moments, testing: Moments) -> dict[str, float]:
             raise UserError("the agent finds the goal in too few of these mazes to be probed: take more with --mazes.")
         result |= {f"probe/moments/{name}": len(part.maze) for name, part in parts.items()}
         for target, labels in known.truth.items():
-            usual = np.bincount(labels).argmax()
             for state, values in known.states.items():
                 probe = Probe(values, labels, known.maze)
                 for name, part in parts.items():
                     key = f"probe/{state}/{target}/{name}"
                     right = probe.predict(part.states[state]) == part.truth[target]
                     result |= _with_interval(f"{key}/accuracy", right, part.maze)
-                    result[f"{key}/chance"] = float(np.mean(part.truth[target] == usual))
+                    result[f"{key}/chance"] = float(np.bincount(part.truth[target]).max() / len(part.maze))
     return result
 
 

@@ -127,7 +127,7 @@ def learning_curves(folders: Sequence[Path]) -> dict[str, list[list[dict[str, fl
     """
     defaults = _defaults()
     groups: dict[str, list[Path]] = {}
-    for folder in folders:
+    for folder in {folder.resolve(): folder for folder in folders}.values():  # one that is named twice is one run
         settings = {**defaults, **_flat(read_config(folder)), "seed": None, "workers": None}
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(folder)
     curves = {}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import threading
 import time
@@ -151,6 +152,7 @@ def train(
     resume: bool = False,
     wandb: str = "auto",
     compare: tuple[Path, ...] = (),
+    json: Path | None = None,
 ) -> dict[str, float] | None:
     """Train, and evaluate before, during and after.
 
@@ -162,6 +164,7 @@ def train(
             with as many workers.
         wandb: auto, online, offline or off.
         compare: runs or checkpoints to list in the table too, such as a feed-forward control.
+        json: where the caller will write the figures; only to say how to go on after a stop.
 
     Returns:
         The final figures on test mazes, or None when the run was stopped before its end, and in all ranks but the lead.
@@ -179,7 +182,11 @@ def train(
         before = questions_of(start.config)
         answers = [before.index(name) if name in before else None for name in questions_of(config)]
         learner.agent.begin_as(start.agent, answers)
-    command = f"python scripts/train_nav.py --resume {folder}" + (" --device cuda" if device == "cuda" else "")
+    options = [] if device == "cpu" else ["--device", device]
+    options += [] if wandb == "auto" else ["--wandb", wandb]
+    options += ["--compare", *map(str, compare)] if compare else []
+    options += ["--json", str(json)] if json else []
+    command = shlex.join(["python", "scripts/train_nav.py", "--resume", str(folder), *options])
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
     if finished and ranks.lead():

@@ -1,6 +1,7 @@
 """RL^2's own protocol for mazes (Duan et al. 2016, section 3.3): two episodes in each, alike to the last bit.
 
-The goal and the place where the agent begins are the same in both; only what it remembers can make the second shorter.
+The goal and the place where the agent begins are the same in both, as in the paper's figure 6; only what it remembers
+can make the second shorter. The paper's mazes are "5 x 5 grid cells", taken to be rooms here.
 An episode is given up after 250 steps. The paper reports the mean length of the trajectories that reach the goal,
 which flatters who gives up often; so the length with those given up counted as 250 is here beside it, and ratios and
 shares of the random walk's length are of that. So, it seems, are the figures of Mishra et al. (2018): their random
@@ -31,7 +32,7 @@ PUBLISHED = {
     "SNAIL (ViZDoom)": {"first/all": 50.3, "second/all": 34.8},
     "random walk (ViZDoom)": {"first/all": 188.6, "second/all": 187.7},
 }  # fmt: skip
-"""Duan et al. (2016), table 4; Mishra et al. (2018), table 5. Their steps are not MiniWorld's: compare ratios."""
+"""Duan et al. (2016), table 3; Mishra et al. (2018), table 5. Their steps are not MiniWorld's: compare ratios."""
 
 COLUMNS = {
     "first": "first/successful",
@@ -93,7 +94,8 @@ def figures(played: Visits, walked: Visits) -> dict[str, float]:
     """Return the protocol's figures, each with the ends of its interval as `<key>/low` and `<key>/high`.
 
     Intervals are 95 % bootstrap intervals over mazes; figures of which there are none, such as the mean length of no
-    trajectory, are not numbers.
+    trajectory, are not numbers. `improved` is, as in the paper, the share of mazes whose second episode is no longer
+    than the first; so two that are given up count as well.
 
     Args:
         played: two visits in each of N mazes.
@@ -110,7 +112,7 @@ def figures(played: Visits, walked: Visits) -> dict[str, float]:
         means[f"{name}/of_random"] = means[f"{name}/all"] / (weights @ walked.latency[:, episode])
         means[f"success/{name}"] = share
     means["ratio"] = means["second/all"] / means["first/all"]
-    means["improved"] = weights @ (played.latency[:, 1] < played.latency[:, 0])
+    means["improved"] = weights @ (played.latency[:, 1] <= played.latency[:, 0])
     return evaluation.with_intervals(means)
 
 

@@ -68,6 +68,8 @@ def main() -> None:
     plots.require_format(options.plot)
     if options.rl2 and (unheard := [name for name in NOT_WITH_RL2 if getattr(options, name) != getattr(Options, name)]):
         raise UserError(f"--rl2 is a table of its own, of given mazes and visits: leave out --{unheard[0]}.")
+    if options.generalisation and options.plot:
+        raise UserError("--plot shows agents in the same mazes, and --generalisation is about others: leave one out.")
     clock = time.perf_counter()
     agents = [load_agent(path) for path in (options.checkpoint, *options.compare)]
     config = options.maze(agents[0].config.maze)

@@ -11,6 +11,7 @@ import tyro
 from mazes.layout import MazeConfig
 from mazes.seeds import SPLIT_SIZE
 from nav_meta.errors import UserError, exit_on_user_error
+from nav_meta.options import maze
 from nav_meta.play import play
 
 
@@ -20,8 +21,8 @@ class Options:
 
     kind: Literal["random", "imaze", "fixed"] = "random"
     """Kind of maze."""
-    rooms: int = 3
-    """Rooms along each side."""
+    rooms: int | None = None
+    """Rooms along each side; by default 3."""
     step_size: Literal["fast", "fine"] = "fast"
     """fast: 0.7 m and 45 degrees; fine: 0.15 m and 15 degrees."""
     seed: int | None = None
@@ -31,17 +32,14 @@ class Options:
 def main() -> None:
     """Parse the command line, open the window."""
     options = tyro.cli(Options)
+    if options.seed is not None and not 0 <= options.seed < SPLIT_SIZE:
+        raise UserError("--seed must be between 0 and 2**62 - 1.")
+    config = maze(MazeConfig(), options.kind, options.rooms, options.step_size)
     # OpenCV ends the process when it finds no display.
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise UserError(
             "there is no display to open a window on: run this on a desktop, or film an agent with watch.py."
         )
-    if options.seed is not None and not 0 <= options.seed < SPLIT_SIZE:
-        raise UserError("--seed must be between 0 and 2**62 - 1.")
-    try:
-        config = MazeConfig(options.kind, options.rooms, options.rooms, step_size=options.step_size)
-    except ValueError as error:
-        raise UserError(f"no such maze: {error}.") from error
     play(config, secrets.randbits(32) if options.seed is None else options.seed)
 
 

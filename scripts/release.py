@@ -51,12 +51,13 @@ def main() -> None:
     rows = report.compare({"agent": player}, loaded.config.maze, mazes, threads=os.cpu_count() or 1)
     contents = {"config": asdict(loaded.config), "agent": loaded.agent.state_dict(), "step": loaded.step}
     page = options.out.with_suffix(".md")
+    asked = f" --mazes {options.mazes}" if options.mazes != Options.mazes else ""
     cooled = f"; logits divided by {options.temperature}" if options.temperature != 1 else ""
     text = (
         f"# {options.out.name}\n\n{loaded.step:,} steps, seed {loaded.config.seed}, "
         f"at commit {commit}{cooled}. "
         f"{options.mazes} test mazes, six visits to each "
-        f"(`python scripts/evaluate.py {_in_repository(options.out)}`):"
+        f"(`python scripts/evaluate.py {_in_repository(options.out)}{asked}`):"
         f"\n\n{report.markdown(report.table(rows))}\n```json\n{json.dumps(contents['config'], indent=2)}\n```\n"
     )
     checkpoint.save(options.out, contents)

@@ -28,7 +28,8 @@ class Options:
     out: Path | None = None
     """Folder of the run; by default runs/PRESET-TIME."""
     resume: Path | None = None
-    """Continue the run in this folder, bit for bit; its options are those it was started with, but for workers."""
+    """Continue the run in this folder, bit for bit, as it was started but for --workers; --device, --wandb, --compare
+    and --json are to be given again."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where to compute; cuda: the mazes too, one worker and one GPU for each rank that torchrun starts."""
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
@@ -61,7 +62,7 @@ def main() -> int:
     with ranks.join(options.device):
         figures = train(
             options.config, folder,
-            device=options.device, resume=resume, wandb=options.wandb, compare=options.compare,
+            device=options.device, resume=resume, wandb=options.wandb, compare=options.compare, json=options.json,
         )  # fmt: skip
         if figures is None:
             return STOPPED if ranks.lead() else 0

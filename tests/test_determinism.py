@@ -160,3 +160,24 @@ def test_a_saved_world_goes_on_as_if_never_stopped(goal_moves):
             other.renew()
             for a, b in zip((*one.time_step(), *one.hints()), (*other.time_step(), *other.hints()), strict=True):
                 assert np.array_equal(a, b)
+
+
+def test_a_saved_world_of_other_mazes_is_refused_before_anything_is_changed():
+    world = MazeEnvironment(MazeConfig(rows=5, columns=5), 4)
+    before = world.state()
+    with pytest.raises(ValueError, match=r"of another size: _entered \[4, .*\], here \[4, "):
+        world.restore(MazeEnvironment(MazeConfig(), 4, episode_steps=7).state())
+    with pytest.raises(ValueError, match="holds 3 mazes, this one 4"):
+        world.restore(MazeEnvironment(MazeConfig(rows=5, columns=5), 3).state())
+    for name, value in world.state().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("actions", [[2], [2, 2], [2.0, 2.0, 2.0], [True, True, True], 2])
+def test_what_is_no_action_for_each_maze_is_refused_before_anything_is_changed(actions):
+    world = MazeEnvironment(MazeConfig(), 3)
+    before = world.state()
+    with pytest.raises(ValueError, match="actions must be 3 whole numbers"):
+        world.step(np.array(actions))
+    for name, value in world.state().items():
+        np.testing.assert_array_equal(value, before[name])

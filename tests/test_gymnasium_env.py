@@ -109,12 +109,22 @@ def test_seeds_of_every_kind(seed):
     assert np.array_equal(found, expected)
 
 
+def test_generators_are_those_of_single_environments():
+    many = MazeVectorEnv(2)
+    single = SyncVectorEnv([MazeEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP)
+    assert many.np_random == many.np_random_seed == ()
+    for env in (many, single):
+        env.reset(seed=7)
+    assert many.np_random_seed == single.np_random_seed == (7, 8)
+    assert [own.integers(2**40) for own in many.np_random] == [own.integers(2**40) for own in single.np_random]
+
+
 def test_visits_are_told():
     env = MazeEnv(rows=2, columns=2, episode_steps=2000, height=4, width=4)
     _, info = env.reset(seed=1)
     assert info == {"visit": 0, "goal_found": False, "latency": 0}
     rng = np.random.default_rng(0)
-    truncated, steps, latencies = False, 0, []
+    truncated, steps, latencies, found = False, 0, [], 0
     while not truncated:
         _, reward, terminated, truncated, info = env.step(rng.choice(3, p=[0.2, 0.2, 0.6]))
         steps += 1
@@ -122,9 +132,11 @@ def test_visits_are_told():
         assert reward == info["goal_found"] == bool(info["latency"])
         if info["goal_found"]:
             latencies.append(info["latency"])
+            assert info["latency"] == steps - found
+            found = steps
         assert info["visit"] == len(latencies)
     assert steps == 2000
-    assert latencies and sum(latencies) <= steps
+    assert latencies
 
 
 def test_render():

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -214,3 +215,11 @@ def test_numbers_of_a_config():
         assert config.headings * degrees == 360
         assert config.near == pytest.approx(BOX_RADIUS + AGENT_RADIUS + 1.1 * metres)
     assert ROOM + GAP == PITCH
+
+
+def test_numbers_of_every_kind_are_taken():
+    config = MazeConfig(extra_openings=np.float16(0.5), respawn_distance=Fraction(5, 2))
+    assert config == MazeConfig(extra_openings=0.5, respawn_distance=2.5)
+    assert type(config.extra_openings) is type(config.respawn_distance) is float
+    with pytest.raises(ValueError, match="kind must be one of random"):
+        MazeConfig(kind=np.array(["random", "fixed"]))

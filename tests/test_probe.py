@@ -66,7 +66,8 @@ def test_a_linear_code_is_found_and_noise_is_at_chance() -> None:
             assert figures[f"{known}/accuracy/low"] > 0.9
             assert figures[f"{known}/accuracy/low"] <= figures[f"{known}/accuracy"] <= figures[f"{known}/accuracy/high"]
             assert abs(figures[f"{blank}/accuracy"] - 1 / CLASSES) < 0.1
-            assert figures[f"{blank}/chance"] == figures[f"{known}/chance"] < 0.35
+            # Some class is at least as frequent as all are on average, in these moments as in those of the fit.
+            assert 1 / CLASSES <= figures[f"{blank}/chance"] == figures[f"{known}/chance"] < 0.35
     assert figures["probe/moments/after"] == 12 * 2 * MAZES == 4 * figures["probe/moments/after_early"]
 
 

@@ -186,7 +186,8 @@ def test_runs_that_differ_by_seed_and_workers_share_a_curve(tmp_path, start):
     others = {"a": today, "b": {**older, "seed": 1, "workers": 8}, "c": {**today, "steps": 9}}
     for number, (name, config) in enumerate(others.items()):
         start(tmp_path / name, config).write(8, {"return": number})
-    curves = learning_curves([tmp_path / name for name in "abc"])
+    twice = tmp_path / "c" / ".." / "a"
+    curves = learning_curves([*(tmp_path / name for name in "abc"), twice])
     assert curves == {"a and 1 more seeds": [[{"step": 8, "return": 0}], [{"step": 8, "return": 1}]],
                       "c": [[{"step": 8, "return": 2}]]}  # fmt: skip
     start(tmp_path / "d", today)

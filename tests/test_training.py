@@ -149,8 +149,8 @@ def broken_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("stop", "code", "said", "lacking"),
     [
         (kill, -signal.SIGKILL, "", "libraries"),
-        (terminate, 130, "go on with: python scripts/train_nav.py --resume", "ffmpeg"),
-        (interrupt, 130, "go on with: python scripts/train_nav.py --resume", "libraries"),
+        (terminate, 130, "go on with: python scripts/train_nav.py --resume {} --wandb off\n", "ffmpeg"),
+        (interrupt, 130, "go on with: python scripts/train_nav.py --resume {} --wandb off\n", "libraries"),
         (close_the_terminal, 130, "", "libraries"),
         (fill_the_disk, 2, "error: cannot write", "libraries"),
     ],
@@ -174,7 +174,7 @@ def test_stopped_and_resumed_equals_never_stopped(
             _, err = process.communicate(timeout=120)
         finally:
             process.kill()
-    assert process.returncode == code and said in err and "Traceback" not in err, err
+    assert process.returncode == code and said.format(folder) in err and "Traceback" not in err, err
     assert rows(folder)[-1]["step"] < STEPS, "it was stopped in the middle"
     for path in checkpoints(folder):
         checkpoint.load(path)
@@ -286,7 +286,7 @@ def test_a_run_is_released_with_its_table(finished: Path, tmp_path: Path, script
     assert result.returncode == 0, result.stderr
     page = weights.with_suffix(".md").read_text()
     assert "logits divided by 0.5. 4 test mazes" in page and '"environments"' in page and "seed 0" in page
-    assert f"evaluate.py {weights}`" in page
+    assert f"evaluate.py {weights} --mazes 4`" in page
     assert weights.stat().st_size < checkpoints(finished)[-1].stat().st_size / 2, "weights alone"
     result = script("evaluate.py", weights, "--mazes", 4, "--json", tmp_path / "test.json")
     assert result.returncode == 0 and "(mine)" in result.stdout
@@ -508,6 +508,8 @@ MISTAKES = {
     "no picture": (["benchmark.py", "world", "--height", 0], "height must be between 16 and 480, not 0"),
     "no such format": (["evaluate.py", "--plot", "plot.jpg"], "plot.jpg: its name must end in .png, .pdf or .svg"),
     "one size of I-maze": (["evaluate.py", "--kind", "imaze", "--rooms", 4], "the I-maze has one size"),
+    "one size of I-maze to play": (["play.py", "--kind", "imaze", "--rooms", 7], "the I-maze has one size"),
+    "other mazes in a plot": (["evaluate.py", "--generalisation", "--plot", "p.png"], "leave one out"),
     "no temperature": (["release.py", "runs", "--temperature", "inf"], "--temperature must be above 0 and finite"),
     "empty benchmark": (["benchmark.py", "world", "--batch", 0], "must be at least 1"),
 }

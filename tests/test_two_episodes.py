@@ -29,7 +29,7 @@ def test_figures() -> None:
         "success/first": pytest.approx(1),
         "success/second": pytest.approx(0.75),
         "ratio": pytest.approx(0.925),
-        "improved": pytest.approx(0.25),
+        "improved": pytest.approx(0.5),
     }
     assert figures["second/all/low"] < 92.5 < figures["second/all/high"]
     never = two_episodes.figures(walked, walked)
