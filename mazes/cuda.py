@@ -52,10 +52,14 @@ SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 _THREADS = 8 if SIMULATED else 128  # of a block; the simulator's are expensive
 _THREADS_OF_SEARCH = 4 if SIMULATED else 64
 _ROWS = 2 if SIMULATED else 8
-_WALL = numba.from_dtype(WALL_IN_VIEW)
+# Local arrays of walls are made of numbers: numba would clear an array of records byte by byte.
+_OF_WALL = WALL_IN_VIEW.itemsize // 8
+_OF_WALLS = SAMPLES * _OF_WALL
 _MOST_ROOMS = 15 * 15
 _MOST_HEADINGS = 24
 _NEVER = 2**31 - 1
+_EVEN, _BYTE = np.uint32(0x00FF_00FF), np.uint32(8)
+"""Red and blue of a texel; green where they were, after a shift."""
 # A search's next task: to look around, to forget all and look around, or only to measure anew.
 _NOTHING, _LOOK, _BEGIN, _MEASURE = range(4)
 
@@ -820,7 +824,7 @@ def _hint_one(world, rules, ways, hints, b, after):
 
 @cuda.jit
 def _look(world, pyramids, film, columns):
-    walls = cuda.local.array(SAMPLES, _WALL)
+    walls = cuda.local.array(_OF_WALLS, np.float64).view(WALL_IN_VIEW)
     near = cuda.local.array(SAMPLES, np.float64)
     c = cuda.grid(1)
     if c < len(columns.ray):
@@ -906,15 +910,21 @@ def _draw_rows(world, ground, pyramids, film, c, first, ray, walls, edges, box):
                 if n != loaded:
                     level, u_wall, v_wall, dv = walls[n, 0], walls[n, 1], walls[n, 2], walls[n, 3]
                     texture, light = walls[n, 5], renderer.light_on(walls[n, 6])
-                    columns, weights, rest, length = renderer.columns_at(pyramids.levels, texture, level, u_wall, light)
+                    (wall_a, wall_b, wall_c, wall_d), weights, rest, length = renderer.columns_at(
+                        pyramids.levels, texture, level, u_wall, light
+                    )
+                    starts = _word(wall_a), _word(wall_b), _word(wall_c), _word(wall_d)
                     v_wall -= pyramids.levels[texture, level >> 8, 4]  # from its lowest texel's middle on
                     loaded = n
                 place = np.uint64(v_wall - row * dv) << np.uint64(32)
-                texel, share = renderer.place_in(place, np.uint64(length))
-                above = texel + np.uint64(1) if texel + np.uint64(1) < np.uint64(length) else np.uint64(0)
+                whole, share = renderer.place_in(place, np.uint64(length))
+                texel = np.uint32(whole)
+                above = np.uint32(texel + np.uint32(1))
+                if above >= np.uint32(length):
+                    above = np.uint32(0)
                 new = renderer.mix(
-                    _lit_texel(pyramids.texels, columns, texel, weights, rest),
-                    _lit_texel(pyramids.texels, columns, above, weights, rest),
+                    _lit_texel(pyramids.texels, starts, texel, weights, rest),
+                    _lit_texel(pyramids.texels, starts, above, weights, rest),
                     share,
                 )
                 colour = new if samples == SAMPLES else renderer.replace(colour, behind, new, samples)
@@ -933,35 +943,35 @@ def _draw_rows(world, ground, pyramids, film, c, first, ray, walls, edges, box):
 
 
 @njit(forceinline=True)
-def _lit_texel(texels, columns, n, weights, rest):
-    """Return the packed colour that a column has at texel n."""
-    a, b = texels[_word(columns[0], n)], texels[_word(columns[1], n)]
-    c, d = texels[_word(columns[2], n)], texels[_word(columns[3], n)]
-    colour = np.uint64(0)
-    for channel in range(3):
-        shift = np.uint32(8 * channel)
-        part = renderer.lit(
-            a >> shift & np.uint32(255),
-            b >> shift & np.uint32(255),
-            c >> shift & np.uint32(255),
-            d >> shift & np.uint32(255),
-            *weights,
-            rest,
-        )
-        colour |= np.uint64(part) << np.uint64(16 * channel)
-    return colour
+def _word(column):
+    """Return where a column of texels begins, given in bytes, in words; 32 bits are a GPU's own size."""
+    return np.uint32(column >> np.uint64(2))
 
 
 @njit(forceinline=True)
-def _word(column, n):
-    """Return where texel n of a column is; columns are counted in bytes."""
-    return np.uint32((column >> np.uint64(2)) + n)
+def _lit_texel(texels, starts, n, weights, rest):
+    """Return the packed colour that a column has at texel n: what `renderer.lit` makes of each channel, two at once."""
+    a, b = texels[np.uint32(starts[0] + n)], texels[np.uint32(starts[1] + n)]
+    c, d = texels[np.uint32(starts[2] + n)], texels[np.uint32(starts[3] + n)]
+    red_blue = _weighted(a & _EVEN, b & _EVEN, c & _EVEN, d & _EVEN, weights) + np.uint32(rest) * np.uint32(0x1_0001)
+    green = _weighted(a >> _BYTE & _EVEN, b >> _BYTE & _EVEN, c >> _BYTE & _EVEN, d >> _BYTE & _EVEN, weights)
+    green = np.uint32(green + np.uint32(rest)) >> np.uint32(7)
+    red_blue = np.uint32(red_blue) >> np.uint32(7) & np.uint32(0x01FF_01FF)
+    red_green = np.uint32(red_blue & np.uint32(0xFFFF) | green << np.uint32(16))
+    return np.uint64(red_green) | np.uint64(red_blue >> np.uint32(16)) << np.uint64(32)
+
+
+@njit(forceinline=True)
+def _weighted(a, b, c, d, weights):
+    """Return the weighted sum of texels' even bytes, in 16 bits each, which do not overflow: weights add up to 256."""
+    left = np.uint32(a * weights[0]) + np.uint32(b * weights[1])
+    return np.uint32(np.uint32(left) + np.uint32(np.uint32(c * weights[2]) + np.uint32(d * weights[3])))
 
 
 @cuda.jit
 def _draw_exact(world, pyramids, film):
     """Draw the pictures of mazes with looks, a block each."""
-    walls = cuda.local.array(1, _WALL)
+    walls = cuda.local.array(_OF_WALL, np.float64).view(WALL_IN_VIEW)
     seen = cuda.local.array((SAMPLES, 1), np.int64)
     _draw_pixels(world, pyramids, film.frames, cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x, walls, seen)
 

@@ -37,7 +37,8 @@ WALL_IN_VIEW = np.dtype(
         ("across", np.float64),
         ("turn", np.float64),
         ("turn_slope", np.float64),
-    ]
+    ],
+    align=True,  # numba would have a GPU read and write fields byte by byte otherwise
 )
 
 
