@@ -1,8 +1,9 @@
 """The mazes on a CUDA device: a step is a handful of kernels, and nothing of it is copied to the host.
 
 The kernels are thin: what moves, collides, draws lots, casts rays and looks up textures are the very functions of the
-CPU's path, which numba compiles for the device as well. With NUMBA_ENABLE_CUDASIM=1 in the environment before numba is
-imported, they run on numba's simulator instead, and the arrays are NumPy's, not torch's.
+CPU's path, which numba compiles for the device as well; only the sum of four texels is written out for it. With
+NUMBA_ENABLE_CUDASIM=1 in the environment before numba is imported, they run on numba's simulator instead, and the
+arrays are NumPy's, not torch's.
 
 A picture is drawn by columns. One kernel finds the walls and the box that each column sees, a thread each; the next
 draws, `_ROWS` threads a column, neighbours in a warp, every `_ROWS`th row each, so that a warp reads texels that lie
@@ -963,9 +964,8 @@ def _lit_texel(texels, starts, n, weights, rest):
 
 @njit(forceinline=True)
 def _weighted(a, b, c, d, weights):
-    """Return the weighted sum of texels' even bytes, in 16 bits each, which do not overflow: weights add up to 256."""
-    left = np.uint32(a * weights[0]) + np.uint32(b * weights[1])
-    return np.uint32(np.uint32(left) + np.uint32(np.uint32(c * weights[2]) + np.uint32(d * weights[3])))
+    """Return the weighted sum of even bytes, in 16 bits each, which do not overflow: weights are below 256 together."""
+    return np.uint32(a * weights[0] + b * weights[1] + c * weights[2] + d * weights[3])
 
 
 @cuda.jit
