@@ -92,13 +92,7 @@ class _Mazes:
         world = self._world
         if world is None:
             raise gymnasium.error.ResetNeeded("call reset before step")
-        actions = np.asarray(actions)
-        whole = actions.shape == (world.batch,) and np.issubdtype(actions.dtype, np.integer)
-        if not whole or actions.min() < 0 or actions.max() >= world.actions:
-            raise ValueError(
-                f"actions must be {world.batch} whole numbers between 0 and {world.actions - 1}, not {actions}"
-            )
-        world.step(actions.astype(np.int64, copy=False))
+        world.step(actions)
         now = world.time_step()
         visits, steps = self._limits["visits"], self._limits["episode_steps"]
         terminated = np.zeros(world.batch, np.bool_) if visits is None else world.visit >= visits

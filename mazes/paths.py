@@ -17,6 +17,7 @@ from mazes.simulator import (
     TURN_LEFT,
     TURN_RIGHT,
     cell_of,
+    distance,
     is_free,
     is_open,
     low_edge,
@@ -607,9 +608,7 @@ def _feel(memory, world, pose, forward_step):
     x, z = pose[0] + np.cos(pose[2]) * forward_step, pose[1] - np.sin(pose[2]) * forward_step
     for i in range(cell_of(z - AGENT_RADIUS), cell_of(z + AGENT_RADIUS) + 1):
         for j in range(cell_of(x - AGENT_RADIUS), cell_of(x + AGENT_RADIUS) + 1):
-            away_x = max(low_edge(j) - x, 0.0, x - low_edge(j + 1))
-            away_z = max(low_edge(i) - z, 0.0, z - low_edge(i + 1))
-            if not world[i, j] and np.hypot(away_x, away_z) < AGENT_RADIUS:
+            if not world[i, j] and distance(i, j, x, z) < AGENT_RADIUS:
                 memory.open[i, j] = False
                 memory.unseen[i, j] = False
 

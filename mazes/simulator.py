@@ -140,12 +140,17 @@ def is_free(open_, x, z, radius):
     j0, j1 = cell_of(x - radius), cell_of(x + radius)
     for i in range(i0, i1 + 1):
         for j in range(j0, j1 + 1):
-            if not is_open(open_, i, j):
-                dz = max(low_edge(i) - z, 0.0, z - low_edge(i + 1))
-                dx = max(low_edge(j) - x, 0.0, x - low_edge(j + 1))
-                if math.sqrt(dx * dx + dz * dz) < radius:
-                    return False
+            if not is_open(open_, i, j) and distance(i, j, x, z) < radius:
+                return False
     return True
+
+
+@njit(nogil=True, cache=True)
+def distance(i, j, x, z):
+    """Return how far a place is from cell (i, j), metres; 0 inside."""
+    dz = max(low_edge(i) - z, 0.0, z - low_edge(i + 1))
+    dx = max(low_edge(j) - x, 0.0, x - low_edge(j + 1))
+    return math.sqrt(dx * dx + dz * dz)
 
 
 @njit(nogil=True, cache=True)

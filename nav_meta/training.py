@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import signal
 import threading
 import time
@@ -148,23 +147,23 @@ def train(
     config: RunConfig,
     folder: Path,
     *,
+    command: str,
     device: str = "cpu",
     resume: bool = False,
     wandb: str = "auto",
     compare: tuple[Path, ...] = (),
-    json: Path | None = None,
 ) -> dict[str, float] | None:
     """Train, and evaluate before, during and after.
 
     Args:
         config: the run.
         folder: where its record, checkpoints, plots and videos go.
+        command: what goes on with the run, to be said when it is stopped.
         device: cpu, or cuda: one GPU for each rank.
         resume: continue the run in `folder` from its newest good checkpoint, bit for bit on a device of the same type
             with as many workers.
         wandb: auto, online, offline or off.
         compare: runs or checkpoints to list in the table too, such as a feed-forward control.
-        json: where the caller will write the figures; only to say how to go on after a stop.
 
     Returns:
         The final figures on test mazes, or None when the run was stopped before its end, and in all ranks but the lead.
@@ -182,11 +181,6 @@ def train(
         before = questions_of(start.config)
         answers = [before.index(name) if name in before else None for name in questions_of(config)]
         learner.agent.begin_as(start.agent, answers)
-    options = [] if device == "cpu" else ["--device", device]
-    options += [] if wandb == "auto" else ["--wandb", wandb]
-    options += ["--compare", *map(str, compare)] if compare else []
-    options += ["--json", str(json)] if json else []
-    command = shlex.join(["python", "scripts/train_nav.py", "--resume", str(folder), *options])
     figures = None
     finished = run(learner, config, folder, tracker, lambda: _validate(learner, config), resume=resume, command=command)
     if finished and ranks.lead():

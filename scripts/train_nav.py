@@ -1,6 +1,7 @@
 """Train an agent to find goals in mazes it has never seen, evaluate it, and film it."""
 
 import argparse
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -61,14 +62,25 @@ def main() -> int:
     clock = time.perf_counter()
     with ranks.join(options.device):
         figures = train(
-            options.config, folder,
-            device=options.device, resume=resume, wandb=options.wandb, compare=options.compare, json=options.json,
+            options.config, folder, command=_command(options, folder),
+            device=options.device, resume=resume, wandb=options.wandb, compare=options.compare,
         )  # fmt: skip
         if figures is None:
             return STOPPED if ranks.lead() else 0
     if options.json:
         write_result(options.json, figures, options.config, clock, options.config.steps)
     return 0
+
+
+def _command(options: Options, folder: Path) -> str:
+    """Return what goes on with the run."""
+    words = ["python", "scripts/train_nav.py", "--resume", folder]
+    for name in ("device", "wandb", "json"):
+        if getattr(options, name) != getattr(Options, name):
+            words += [f"--{name}", getattr(options, name)]
+    if options.compare:
+        words += ["--compare", *options.compare]
+    return shlex.join(map(str, words))
 
 
 if __name__ == "__main__":
