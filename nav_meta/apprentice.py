@@ -53,7 +53,7 @@ class Apprentice(Worker):
         )
 
     def _find_gradient(self, rows: Tensor, numbers: Tensor) -> Tensor:
-        """Do `gradient`; of its numbers it needs none."""
+        """Do `gradient`; of its numbers it needs the last, the counts."""
         config, rollout, agent = self.config, self.rollout, self.agent
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll_memory(
@@ -67,7 +67,7 @@ class Apprentice(Worker):
         own, wanted = (torch.log_softmax(part, -1) for part in (output.logits, self._tape.logits[:, rows]))
         policy = (wanted.exp() * (wanted - own)).sum(-1).mean()  # KL(teacher || agent), nats
         value = losses.value_loss(output.value, rollout.value[:-1, rows])
-        hint = losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows])
+        hint = losses.hint_loss(output.hint, rollout.target[:, rows], rollout.known[:, rows], numbers[3:])
         loss = policy + config.value * value + config.hint * hint
         self._backward(loss)
         entropy = -(own.exp() * own).sum(-1).mean()

@@ -49,7 +49,8 @@ class LearnerConfig:
     """Coefficient of the auxiliary head's loss; the policy does not read what it says. Mazes: where is the goal, seen
     from the agent, and by how many actions does each action shorten the way there, once it has been found, and what
     `ask_view`, `ask_place` and `ask_trail` add? Bandits and tabular MDPs: what does each action pay on average, in each
-    state, and what is each worth now? Harlow's task: where does the picture that pays hang? Others: 0."""
+    state, and what is each worth now? Harlow's task: where does the picture that pays hang? Others: 0. With 0, what
+    `ask_...` adds is worked out and teaches nothing, and so is what `guided_search` says, but for what it pays."""
     shaping: float = 0.05
     """What the learner is paid beside the reward; never told to the agent. Mazes: a bonus for each action that the goal
     comes nearer, from the second visit on. Bandits and tabular MDPs: 1 pays minus the expected regret instead of
@@ -110,12 +111,12 @@ class LearnerConfig:
         if self.freeze_encoder and self.ask_view:
             raise ValueError("with freeze_encoder, ask_view has nobody to teach: add --learner.no-ask-view")
 
-    def phases(self, batch: int) -> np.ndarray:
-        """Return how many steps each first episode is taken to have run already, int64 [batch].
+    def phases(self, batch: int, worker: int) -> np.ndarray:
+        """Return how many steps each first episode of a worker is taken to have run already, int64 [batch].
 
         These are whole rollouts, so that episodes end between two of them, and at different updates.
         """
-        return np.arange(batch) % (self.episode // self.rollout) * self.rollout
+        return np.arange(worker * batch, (worker + 1) * batch) % (self.episode // self.rollout) * self.rollout
 
     def check_split(self, workers: int) -> None:
         """Check that the environments can be dealt to so many workers.
@@ -148,7 +149,7 @@ class RunConfig:
     learner: LearnerConfig = field(default_factory=LearnerConfig)
     """How it learns."""
     steps: int = 18_000_000
-    """Environment steps to train for."""
+    """Environment steps to train for, rounded up to whole updates."""
     height: int = 30
     """Rows of the picture; RL^2's 40x30 by default."""
     width: int = 40

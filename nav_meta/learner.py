@@ -1,5 +1,6 @@
 """The learner: workers collect rollouts, gradients of whole sequences are averaged over them, one optimizer steps."""
 
+import copy
 import time
 from collections.abc import Callable
 from functools import partial
@@ -121,11 +122,10 @@ class Learner:
                 for _ in range(self.workers)
             ]
             for part in range(config.minibatches):
-                own = self._crew.call_own(
-                    "gradient",
-                    [order[part] for order in orders],
-                    *([shared] * self.workers for shared in (entropy, mean, deviation)),
-                )
+                chosen = [order[part] for order in orders]
+                known = sum(own.known[rows].sum(0) for own, rows in zip(collected, chosen, strict=True))
+                numbers = entropy, mean, deviation, np.maximum(known, 1) / self.workers
+                own = self._crew.call_own("gradient", chosen, *([number] * self.workers for number in numbers))
                 self._crew.average_gradients()
                 found.append(torch.stack(own))
                 norms.append(self._move().clone())
@@ -161,8 +161,8 @@ class Learner:
         optimizer = self.optimizer.state_dict()["state"]
         return {
             "step": self.step,
-            "agent": _each(Tensor.cpu, self.agent.state_dict()),
-            "optimizer": {"state": {number: _each(Tensor.cpu, own) for number, own in optimizer.items()}},
+            "agent": _each(_to_cpu, self.agent.state_dict()),
+            "optimizer": {"state": {number: _each(_to_cpu, own) for number, own in optimizer.items()}},
             "order": self._order.get_state(),
             "workers": [{**own, "task": _each(pack_array, own["task"])} for own in self._crew.call("state")],
         }
@@ -186,7 +186,9 @@ class Learner:
                     "the teacher has another encoder than when this run began: give it the checkpoint that it had, or "
                     "start a new run."
                 )
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state["optimizer"]["state"]})
+        # Which would take the tensors themselves, and write to them.
+        moments = copy.deepcopy(state["optimizer"]["state"])
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate  # of which it has made a copy
         self._move = Replayed(self._move_weights, self._rate.device)  # the optimizer's memory is another now
@@ -223,8 +225,7 @@ def _deal(states: list[dict[str, Any]], workers: int, batch: int) -> list[dict[s
     """Deal the environments of saved workers to another number of them, `batch` to each, which draw actions anew."""
     if len(states) == workers:
         return states
-    rows = batch * workers // len(states)
-    if any(len(array) != rows for own in states for array in own["task"].values()):
+    if "_draws" in states[0]["task"]:  # how often such a generator was used
         raise UserError(
             f"this run has {len(states)} workers, whose environments draw from one generator each and cannot be dealt "
             f"anew: --workers {len(states)}."
@@ -239,6 +240,10 @@ def _deal(states: list[dict[str, Any]], workers: int, batch: int) -> list[dict[s
         }
         for number in range(workers)
     ]
+
+
+def _to_cpu(tensor: Tensor) -> Tensor:
+    return tensor.to("cpu", copy=True)  # Tensor.cpu would hand out the CPU's own
 
 
 def _each(function: Callable, values: dict[str, Any]) -> dict[str, Any]:

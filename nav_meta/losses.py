@@ -83,12 +83,14 @@ def value_loss(values: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * (values - targets).square().mean()
 
 
-def hint_loss(predictions: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+def hint_loss(predictions: Tensor, targets: Tensor, known: Tensor, counts: Tensor) -> Tensor:
     """Return the mean over K answers [T, B, K] of each one's mean squared error where it is `known` bool [T, B, K].
 
-    The error of one that is known nowhere is 0, and so is the loss where nothing is asked.
+    That error is the sum of the squares over `counts` float32 [K], the moments in which each answer is known, or the
+    share of them that falls to this part where several parts' losses are averaged. The loss is 0 where nothing is
+    asked.
     """
     if not predictions.numel():
         return predictions.new_zeros(())
     error = (predictions - targets).square() * known
-    return (error.sum((0, 1)) / known.sum((0, 1)).clamp(min=1)).mean()
+    return (error.sum((0, 1)) / counts).mean()

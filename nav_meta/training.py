@@ -45,7 +45,7 @@ def make_task(config: RunConfig, worker: int, device: str = "cpu") -> Task:
         "height": config.height,
         "width": config.width,
         "episode_steps": learner.episode,
-        "phases": learner.phases(batch),
+        "phases": learner.phases(batch, worker),
         "shaping": learner.shaping,
         "coverage": learner.coverage,
         "ask_view": learner.ask_view,

@@ -69,6 +69,8 @@ class Collected(NamedTuple):
     """Not normalised."""
     discounted: Moments
     """Of advantage + value, the estimated discounted return."""
+    known: np.ndarray
+    """int64 [B, K]: in how many of its steps each answer could be known."""
     tally: Tally
 
 
@@ -145,7 +147,8 @@ class Worker:
         self.advantages = self._tape.advantage.copy_(
             losses.generalised_advantages(rollout.reward, rollout.value, rollout.discount, config.gamma, config.lambda_)
         )
-        return Collected(_moments(self.advantages), _moments(self.advantages + rollout.value[:-1]), tally)
+        known = rollout.known.sum(0).cpu().numpy()
+        return Collected(_moments(self.advantages), _moments(self.advantages + rollout.value[:-1]), known, tally)
 
     def act(self) -> tuple[Rollout, Tally]:
         """Act for a rollout's T steps in all environments; the next call writes over what this one returns."""
@@ -221,7 +224,9 @@ class Worker:
             self._features[now] = features
         return features
 
-    def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float) -> Tensor:
+    def gradient(
+        self, chosen: np.ndarray, entropy: float, mean: float, deviation: float, counts: np.ndarray
+    ) -> Tensor:
         """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.
 
         Args:
@@ -229,11 +234,13 @@ class Worker:
             entropy: coefficient of the entropy.
             mean: of the advantages of all workers.
             deviation: their standard deviation.
+            counts: float64 [K], moments in which each answer is known, as `hint_loss` takes them: the mean over the
+                workers, whose gradients are averaged.
 
         Returns:
             float32 [`LOSSES`].
         """
-        numbers = torch.tensor((entropy, mean, deviation), dtype=torch.float32)
+        numbers = torch.tensor((entropy, mean, deviation, *counts), dtype=torch.float32)
         found = self._differentiate(torch.from_numpy(chosen), numbers)
         if self.shared:
             torch._foreach_copy_(self.shared, [parameter.grad for parameter in self.agent.parameters()])
@@ -242,7 +249,7 @@ class Worker:
     def _find_gradient(self, rows: Tensor, numbers: Tensor) -> Tensor:
         """Do `gradient`."""
         config, rollout, agent = self.config, self.rollout, self.agent
-        entropy, mean, deviation = numbers
+        entropy, mean, deviation = numbers[:3]
         answers = rollout.target[:, rows]
         with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             output, _ = agent.unroll_memory(
@@ -262,7 +269,7 @@ class Worker:
             config.clip,
         )
         value = losses.value_loss(output.value, advantages + rollout.value[:-1, rows])
-        hint = losses.hint_loss(output.hint, answers, rollout.known[:, rows])
+        hint = losses.hint_loss(output.hint, answers, rollout.known[:, rows], numbers[3:])
         loss = policy.loss - entropy * policy.entropy + config.value * value + config.hint * hint
         self._backward(loss)
         return torch.stack((loss, policy.loss, value, hint, policy.entropy, policy.kl, policy.clipped)).detach()

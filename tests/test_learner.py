@@ -10,18 +10,23 @@ import pytest
 import torch
 
 from mazes.environment import TimeStep
+from mazes.layout import MazeConfig
 from models.agent import Agent, AgentConfig
 from nav_meta.apprentice import Apprentice
-from nav_meta.config import LearnerConfig
+from nav_meta.config import LearnerConfig, RunConfig
 from nav_meta.errors import UserError
 from nav_meta.learner import Diverged, Learner
 from nav_meta.tasks.recall import Recall
+from nav_meta.training import make_learner, make_task
 from nav_meta.worker import Rollout, Worker
 
 SMALL = AgentConfig(features=32, reward_units=16, units=32)
 CONFIG = LearnerConfig(
     environments=64, rollout=8, episode=8, minibatches=4, gamma=0.9, learning_rate=3e-3, shaping=0.0, bf16=False
 )
+
+NONE_ASKED = np.zeros(0)
+"""In how many moments each answer is known, where there are none."""
 
 
 def make(
@@ -89,7 +94,7 @@ def test_an_apprentice_remembers_as_its_teacher_does(teacher: Agent) -> None:
 def test_who_is_as_the_teacher_has_nothing_to_learn(teacher: Agent) -> None:
     apprentice = Apprentice(copy.deepcopy(teacher), Recall(32), CONFIG, 0, teacher=teacher)
     apprentice.collect()
-    losses = apprentice.gradient(np.arange(32), 0.0, 0.0, 1.0)
+    losses = apprentice.gradient(np.arange(32), 0.0, 0.0, 1.0, NONE_ASKED)
     torch.testing.assert_close(losses[:4], torch.zeros(4), atol=1e-6, rtol=0)
     assert all(parameter.grad.abs().max() < 1e-5 for parameter in apprentice.agent.parameters())
 
@@ -100,7 +105,7 @@ def test_a_frozen_encoder_has_no_gradient_and_the_rest_the_same_one() -> None:
     for freeze in (False, True):
         worker = Worker(agent, Recall(32), replace(CONFIG, freeze_encoder=freeze), 0)
         worker.collect()
-        losses = worker.gradient(np.arange(16), 0.01, 0.1, 0.9)
+        losses = worker.gradient(np.arange(16), 0.01, 0.1, 0.9, NONE_ASKED)
         found.append((losses, {name: parameter.grad.clone() for name, parameter in agent.named_parameters()}))
     (losses, free), (same_losses, frozen) = found
     assert torch.equal(losses, same_losses)
@@ -137,10 +142,53 @@ def test_the_average_of_two_workers_gradients_is_the_gradient_of_their_union() -
     both.advantages = torch.cat([one.advantages, two.advantages], 1)
     gradients = []
     for worker, rows in ((one, 32), (two, 32), (both, 64)):
-        worker.gradient(np.arange(rows), 0.01, 0.1, 0.9)
+        worker.gradient(np.arange(rows), 0.01, 0.1, 0.9, NONE_ASKED)
         gradients.append([parameter.grad.clone() for parameter in agent.parameters() if parameter.grad is not None])
     for first, second, union in zip(*gradients, strict=True):
         torch.testing.assert_close((first + second) / 2, union, atol=1e-6, rtol=1e-4)
+
+
+def test_two_workers_make_the_step_of_one_where_an_answer_is_known_more_often_to_one_of_them() -> None:
+    config = RunConfig(
+        maze=MazeConfig(rows=2, columns=2), agent=SMALL, height=16, width=16, workers=2, steps=10_000,
+        learner=LearnerConfig(
+            environments=8, rollout=256, episode=256, minibatches=1, passes=1, hint=5.0, max_gradient_norm=1e9, bf16=False
+        ),
+    )  # fmt: skip
+    learner = make_learner(config)
+    agent = copy.deepcopy(learner.agent)
+    learner.update()
+    one, two = (Worker(agent, make_task(config, number), config.learner, number) for number in range(2))
+    known = [worker.collect().known.sum(0) for worker in (one, two)]
+    assert 0 < known[0][0] != known[1][0] > 0
+    both = Worker(agent, make_task(replace(config, workers=1), 0), config.learner, 0)
+    both.rollout = _join(one.rollout, two.rollout)
+    both.advantages = torch.cat([one.advantages, two.advantages], 1)
+    moments = float(both.advantages.mean()), float(both.advantages.std(correction=0))
+    both.gradient(np.arange(8), config.learner.entropy, *moments, sum(known))
+    for found, wanted in zip(learner.agent.parameters(), agent.parameters(), strict=True):
+        torch.testing.assert_close(found.grad, wanted.grad, atol=1e-6, rtol=1e-4)
+
+
+def test_a_saved_state_is_its_own() -> None:
+    learner = make()
+    learner.update()
+    state = learner.state()
+    saved = copy.deepcopy(state)
+    make().restore(state)
+    learner.restore(state)
+    learner.update()
+    for name, weight in saved["agent"].items():
+        assert torch.equal(state["agent"][name], weight), name
+    for number, moments in saved["optimizer"]["state"].items():
+        for name, moment in moments.items():
+            assert torch.equal(state["optimizer"]["state"][number][name], moment), (number, name)
+
+
+def test_first_episodes_are_staggered_over_the_workers() -> None:
+    config = LearnerConfig(rollout=8, episode=32)
+    four = [config.phases(2, worker).tolist() for worker in range(4)]
+    assert four == [[0, 8], [16, 24], [0, 8], [16, 24]]
 
 
 def _join(one: Rollout, two: Rollout) -> Rollout:
@@ -193,7 +241,8 @@ def test_a_second_process_finds_its_own_gradients() -> None:
     advantages = torch.cat([first.advantages, second.advantages], 1)
     expected = []
     for worker in (first, second):
-        worker.gradient(np.arange(32), CONFIG.entropy, float(advantages.mean()), float(advantages.std(correction=0)))
+        moments = float(advantages.mean()), float(advantages.std(correction=0))
+        worker.gradient(np.arange(32), CONFIG.entropy, *moments, NONE_ASKED)
         expected.append([parameter.grad.clone() for parameter in first.agent.parameters()])
     for parameter in first.agent.parameters():
         parameter.grad = None

@@ -87,5 +87,5 @@ def test_hint_loss_counts_known_moments_only() -> None:
     errors = (predictions - targets) ** 2
     expected = (errors[2, 1].sum() + (errors[4, 0, 0] - errors[2, 1, 0]) / 2) / K
     targets[~known] = 1e6
-    torch.testing.assert_close(losses.hint_loss(predictions, targets, known), expected)
-    assert losses.hint_loss(predictions, targets, torch.zeros_like(known)) == 0
+    torch.testing.assert_close(losses.hint_loss(predictions, targets, known, known.sum((0, 1))), expected)
+    assert losses.hint_loss(predictions, targets, torch.zeros_like(known), torch.ones(K)) == 0

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from test_learner import CONFIG, SMALL, make, weights
+from test_learner import CONFIG, NONE_ASKED, SMALL, make, weights
 
 from mazes.layout import MazeConfig
 from models.agent import Agent
@@ -43,7 +43,7 @@ class Rank:
         worker.rollout = Rollout(*(rows_of(name, part, mine) for name, part in rollout.items()))
         worker.advantages = advantages[:, mine]
         crew = Crew(worker, [])
-        crew.call("gradient", *([value] * 2 for value in (np.arange(32), 0.01, 0.1, 0.9)))
+        crew.call("gradient", *([value] * 2 for value in (np.arange(32), 0.01, 0.1, 0.9, NONE_ASKED)))
         crew.average_gradients()
         return [parameter.grad for parameter in agent.parameters()]
 
@@ -99,7 +99,7 @@ def test_two_ranks_find_the_gradients_of_one_with_all_environments(pair):
     alone = Worker(agent, Recall(64), CONFIG, 0)
     alone.collect()
     found = call(pair, "gradients", copy.deepcopy(agent), alone.rollout._asdict(), alone.advantages)
-    alone.gradient(np.arange(64), 0.01, 0.1, 0.9)
+    alone.gradient(np.arange(64), 0.01, 0.1, 0.9, NONE_ASKED)
     for parameter, *both in zip(agent.parameters(), *found, strict=True):
         assert torch.equal(*both)
         torch.testing.assert_close(both[0], parameter.grad, atol=1e-6, rtol=1e-4)

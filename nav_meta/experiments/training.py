@@ -336,7 +336,7 @@ def _make_task(config: TaskConfig, worker: int) -> EpisodicTask:
     learner = config.learner
     batch = learner.environments // config.workers
     task = EXPERIMENTS[config.task].make_task(
-        batch, config.seed * 1000 + worker, phases=learner.phases(batch), show_reward=config.agent.see_reward
+        batch, config.seed * 1000 + worker, phases=learner.phases(batch, worker), show_reward=config.agent.see_reward
     )
     task.help_learner(shaping=learner.shaping, hint=learner.hint > 0)
     return task

@@ -108,6 +108,6 @@ class InformativeArm(EpisodicTask):
         out[:] = 0
         out[:, 0] = self._step / self.episode_steps
         if self._show_reward:
-            told = np.flatnonzero(self._step > 0)
+            told = np.flatnonzero(~self._first)
             level = np.minimum(np.rint(10 * self._prev_reward[told]).astype(np.int64), 11)  # tenths; 11: the target's 5
             out[told, level] = 1

@@ -120,7 +120,7 @@ class TabularMDP(EpisodicTask):
         step = self._step % HORIZON
         out[:, NEW] = step == 0
         out[:, NEW + 1] = step / HORIZON
-        later = np.flatnonzero(self._step)
+        later = np.flatnonzero(~self._first)
         pair = _PAIR + self.place_before[later] * ACTIONS + self._prev_action[later]
         out[later, pair] = 1
         if self._show_reward:
