@@ -213,15 +213,8 @@ class MazeEnvironment:
         """Make one action in each maze, int [B]; what came of it is in `time_step()`, `hints()` and `ended`.
 
         Raises:
-            ValueError: there are not as many actions as mazes.
+            ValueError: there are not as many actions as mazes, or there is no such action; nothing has moved then.
         """
-        actions = np.asarray(actions)
-        whole = actions.shape == (self.batch,) and np.issubdtype(actions.dtype, np.integer)
-        if not whole or actions.min() < 0 or actions.max() >= self.actions:
-            raise ValueError(
-                f"actions must be {self.batch} whole numbers between 0 and {self.actions - 1}, not {actions}"
-            )
-        actions = actions.astype(np.int64, copy=False)
         steps = simulator.draw_steps(self.config, self.seeds, self.episode_step)
         before = self.poses.copy() if self._fields is not None else None
         found = simulator.step(self.config, self.layouts, self.poses, actions, steps)

@@ -4,7 +4,7 @@ The reward is 1 at the goal and 0 elsewhere. Reaching the goal does not end an e
 in the same maze, and finds the way sooner if it remembers it. An episode is truncated after `episode_steps` steps; it
 terminates after `visits` visits, if that many are asked for.
 
-Both environments take every option of `mazes.MazeConfig` (`kind`, `rows`, `columns`, ...), and
+Both environments take every option of `mazes.layout.MazeConfig` (`kind`, `rows`, `columns`, ...), and
     height, width: size of the observation, uint8 [height, width, 3]; 4 to 4096 pixels each.
     episode_steps: steps of an episode, at least 1; None: no limit, which needs `visits`.
     visits: visits of an episode, at least 1; None: no limit, which needs `episode_steps`.
@@ -19,7 +19,10 @@ The info of every step holds
     latency: the number of steps that the visit took which this step ended, by reaching the goal or `visit_cap`; else 0.
 """
 
+import inspect
+import operator
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -53,6 +56,9 @@ class _Mazes:
         render_mode: str | None = None,
         **maze: Any,
     ) -> None:
+        known = [field.name for field in fields(MazeConfig)] + [*inspect.signature(self._set_up).parameters][1:-1]
+        if unknown := sorted(maze.keys() - set(known)):
+            raise TypeError(f"{unknown[0]} is no option of these mazes, which are: {', '.join(known)}")
         self.config = MazeConfig(**maze)
         for name, value, low, high in (
             ("num_envs", batch, 1, None),
@@ -170,6 +176,7 @@ class MazeVectorEnv(_Mazes, VectorEnv):
             options: none are known.
 
         Raises:
+            TypeError: a seed is no whole number.
             ValueError: there are not as many seeds as mazes, or `reset_mask` asks for some mazes alone: their episodes
                 begin anew by themselves.
         """
@@ -180,7 +187,8 @@ class MazeVectorEnv(_Mazes, VectorEnv):
         elif isinstance(seed, int | np.integer):
             seeds = [int(seed) + i for i in range(self.num_envs)]
         else:
-            seeds = [None if own is None else int(own) for own in seed]
+            given = seed if isinstance(seed, Sequence | np.ndarray) else [seed]
+            seeds = [None if own is None else operator.index(own) for own in given]
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed must be a number or a list of {self.num_envs}, not of {len(seeds)}")
         old = self._drawn or [None] * self.num_envs

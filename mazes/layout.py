@@ -167,6 +167,31 @@ class Layout(NamedTuple):
     """float64 [K]: what domain randomisation drew, see `mazes.look`; without it K is 0."""
 
 
+def require_each(layouts: Layout, **arrays: np.ndarray) -> None:
+    """Raise ValueError unless each array has a row for each maze, and poses have three numbers.
+
+    Kernels do not look where an array ends: with too few mazes they would read what is not there.
+    """
+    mazes = len(layouts.open)
+    for name, array in arrays.items():
+        if len(array) != mazes:
+            raise ValueError(
+                f"{name} must be {mazes}, one for each maze, not {len(array)}; the first maze n times is "
+                "Layout(*(field[np.zeros(n, int)] for field in layouts))"
+            )
+        if name == "poses" and array.shape[-1] != 3:
+            raise ValueError(f"poses must be x, z and heading each, not of shape {list(array.shape)}")
+
+
+def require_size(config: MazeConfig, open_: np.ndarray) -> None:
+    """Raise ValueError if mazes, bool [..., cell rows, cell columns], are larger than a configuration's."""
+    rows, columns = ((side + 1) // 2 for side in open_.shape[-2:])
+    if rows > config.rows or columns > config.columns:
+        raise ValueError(
+            f"config must be of mazes as large as these, {rows} x {columns} rooms, not {config.rows} x {config.columns}"
+        )
+
+
 def generate(config: MazeConfig, seed: int) -> Layout:
     """Return the maze of a seed."""
     return Layout(*(field[0] for field in generate_batch(config, np.array([seed], dtype=np.uint64))))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, Layout, MazeConfig
+from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, Layout, MazeConfig, require_each, require_size
 from mazes.renderer import TAN_HALF_FOV
 from mazes.simulator import (
     ACTIONS,
@@ -278,7 +278,12 @@ def oracle_steps(config: MazeConfig, layouts: Layout, poses: np.ndarray) -> np.n
 
     Breadth-first search over the poses that the simulator would give. Two of them that share a heading and a cell of a
     position grid finer than a step count as one. Where the goal cannot be reached the result is -1.
+
+    Raises:
+        ValueError: poses are not as many as mazes, or the mazes larger than the configuration's.
     """
+    require_each(layouts, poses=poses)
+    require_size(config, layouts.open)
     steps = np.empty(len(poses), np.int32)
     _oracle_steps(layouts.open, layouts.goal, poses, _motion(config), _grid(config, 0), steps)
     return steps
@@ -286,6 +291,7 @@ def oracle_steps(config: MazeConfig, layouts: Layout, poses: np.ndarray) -> np.n
 
 def oracle_actions(config: MazeConfig, layout: Layout, pose: np.ndarray) -> np.ndarray:
     """Return the actions int64 [n] of a shortest way from a pose float64 [3] to the goal in one maze."""
+    require_size(config, layout.open)
     return _oracle_actions(layout.open, layout.goal, pose, _motion(config), _grid(config, 0))
 
 
@@ -331,7 +337,12 @@ def recogniser_steps(
         starts: float64 [B, V, 3], where V visits to each begin.
         cap: largest number of actions of a visit.
         width_over_height: shape of the agent's picture.
+
+    Raises:
+        ValueError: starts are not as many as mazes, or the mazes larger than the configuration's.
     """
+    require_each(layouts, poses=starts)
+    require_size(config, layouts.open)
     steps = np.empty(starts.shape[:2], np.int32)
     half_width = TAN_HALF_FOV * width_over_height
     _recogniser_steps(layouts.open, layouts.goal, starts, _motion(config), _grid(config, 1), half_width, cap, steps)
@@ -342,6 +353,7 @@ def explorer_actions(
     config: MazeConfig, layout: Layout, pose: np.ndarray, cap: int, width_over_height: float = 4 / 3
 ) -> tuple[np.ndarray, int]:
     """Return the explorer's actions int64 [n <= cap] in one maze, and how many it made before the goal was in sight."""
+    require_size(config, layout.open)
     half_width = TAN_HALF_FOV * width_over_height
     return _explorer_actions(layout.open, layout.goal, pose, _motion(config), _grid(config, 1), half_width, cap)
 

@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 
 from mazes import exact, textures
-from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout
+from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout, require_each
 from mazes.prefetch import prefetch
 from mazes.rays import NORTH, SAMPLE_Y, SAMPLES, WALL_HEIGHT, WALL_IN_VIEW, WEST, cast, cast_box, describe, log2
 
@@ -74,9 +74,13 @@ def render(
 
     Returns:
         uint8 [B, height, width, 3].
+
+    Raises:
+        ValueError: poses or pictures to write are not as many as mazes.
     """
     if out is None:
         out = np.empty((len(poses), height, width, 3), np.uint8)
+    require_each(layouts, poses=poses, out=out)
     height, width = out.shape[1:3]
     if layouts.look.shape[1]:
         exact.render(layouts, poses, out)
@@ -147,7 +151,12 @@ def bake_ground(height: int, width: int) -> Ground:
 
 
 def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: int = 40) -> np.ndarray:
-    """Return the depth at each pixel's centre, float32 [B, height, width], metres along the optical axis."""
+    """Return the depth at each pixel's centre, float32 [B, height, width], metres along the optical axis.
+
+    Raises:
+        ValueError: poses are not as many as mazes.
+    """
+    require_each(layouts, poses=poses)
     out = np.empty((len(poses), height, width), np.float32)
     if layouts.look.shape[1]:
         exact.render_depth(layouts, poses, out)

@@ -12,7 +12,7 @@ from numba import njit
 
 from mazes import look
 from mazes import seeds as rng
-from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, STEP_SIZES, Layout, MazeConfig
+from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, STEP_SIZES, Layout, MazeConfig, require_each
 
 ACTIONS = ("turn left", "turn right", "forward")
 TURN_LEFT, TURN_RIGHT, FORWARD = range(3)
@@ -27,12 +27,21 @@ def step(
         config: step sizes.
         layouts: B mazes.
         poses: float64 [B, 3], changed in place.
-        actions: int64 [B], indices into `ACTIONS`.
+        actions: int [B], indices into `ACTIONS`.
         steps: those of `draw_steps`; None: the usual ones.
 
     Returns:
         bool [B]: is the agent near the goal now (`MiniWorldEnv.near`).
+
+    Raises:
+        ValueError: poses or actions are not as many as mazes, or there is no such action.
     """
+    require_each(layouts, poses=poses)
+    actions = np.asarray(actions)
+    whole = actions.shape == (len(poses),) and np.issubdtype(actions.dtype, np.integer)
+    if not whole or actions.min(initial=0) < 0 or actions.max(initial=0) >= len(ACTIONS):
+        raise ValueError(f"actions must be {len(poses)} whole numbers between 0 and {len(ACTIONS) - 1}, not {actions}")
+    actions = actions.astype(np.int64, copy=False)  # of one type, else numba would compile once for each
     found = np.empty(len(poses), np.bool_)
     steps = usual_steps(config) if steps is None else steps
     _step_batch(layouts.open, layouts.goal, poses, actions, steps, config.near, found)
@@ -65,7 +74,11 @@ def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.nda
     A pure function of the maze seed and the number of the visit: whatever an agent did before, its k-th visit begins
     where every other agent's does. Uniform over free places of the start rooms at least `config.respawn_distance` from
     the goal; where `config.respawn` is "same", that of the first visit every time, as long as the goal stays.
+
+    Raises:
+        ValueError: seeds or visits are not as many as mazes.
     """
+    require_each(layouts, seeds=seeds, visits=visits)
     if config.respawn == "same":
         visits = np.zeros_like(visits)
     poses = np.empty((len(seeds), 3))

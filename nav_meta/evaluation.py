@@ -414,7 +414,15 @@ def metrics(played: Visits, possible: References) -> dict[str, float]:
 
     Intervals are 95 % bootstrap intervals over mazes. Ratios are ratios of means, resampled in pairs: the same mazes
     above and below the line.
+
+    Raises:
+        ValueError: there is no later visit, or the references are of others.
     """
+    if played.latency.shape != possible.oracle.shape or played.latency.shape[1] < 2:
+        raise ValueError(
+            "played and possible must be of the same mazes and visits, a first and later ones, not "
+            f"{list(played.latency.shape)} and {list(possible.oracle.shape)}"
+        )
     latency, oracle = played.latency.astype(float), possible.oracle.astype(float)
     visits = latency.shape[1]
     first, later = latency[:, 0], latency[:, 1:].mean(1)

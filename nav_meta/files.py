@@ -46,6 +46,21 @@ def write_atomically(path: Path, data: bytes) -> None:
                 temporary.unlink(missing_ok=True)
 
 
+def require_writable(path: Path | None) -> None:
+    """Raise UserError, before hours of work, when a file cannot be written there; its folder is made. None: no file."""
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        there = path.exists() and not path.is_file()  # a device or a pipe, which is written to; a file is replaced
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {reason(error)}.") from error
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder.")
+    if not os.access(path if there else path.parent, os.W_OK):
+        raise UserError(f"cannot write {path}: permission denied.")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `json_value(value)` as `write_atomically` does.
 

@@ -67,7 +67,7 @@ class Progress:
 
     def _line(self, step: int) -> str:
         """All of it in 80 columns, with a bar of 10 before it."""
-        parts = [f"{step / self._total:.0%}"]
+        parts = [f"{min(step / self._total, 1):.0%}"]  # the last update may go beyond
         (start, first), (end, _) = self._times[0], self._times[-1]
         if step > first and end > start:
             speed = (step - first) / (end - start)

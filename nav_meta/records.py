@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -166,7 +167,8 @@ def require_none(folder: Path) -> None:
     """Raise UserError when the folder holds a run."""
     metrics = folder / METRICS
     if (folder / CONFIG).exists() or (metrics.exists() and metrics.stat().st_size):
-        raise UserError(f"{folder} holds a run: continue it with --resume {folder}, or choose another folder.")
+        resume = shlex.join(("--resume", str(folder)))
+        raise UserError(f"{folder} holds a run: continue it with {resume}, or choose another folder.")
 
 
 def require_same(folder: Path, config: Mapping[str, Any]) -> None:

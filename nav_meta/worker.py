@@ -224,9 +224,7 @@ class Worker:
             self._features[now] = features
         return features
 
-    def gradient(
-        self, chosen: np.ndarray, entropy: float, mean: float, deviation: float, counts: np.ndarray
-    ) -> Tensor:
+    def gradient(self, chosen: np.ndarray, entropy: float, mean: float, deviation: float, counts: np.ndarray) -> Tensor:
         """Put the gradient of the loss over some environments of the last rollout into the `.grad` of the agent.
 
         Args:

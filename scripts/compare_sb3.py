@@ -13,6 +13,7 @@ from nav_meta import other_library, report
 from nav_meta.config import MOST_MAZES, SEEDS
 from nav_meta.errors import UserError, exit_on_user_error
 from nav_meta.evaluation import MazeSet
+from nav_meta.files import require_writable
 from nav_meta.loading import load_agent
 from nav_meta.options import AgentInMaze
 from nav_meta.records import write_result
@@ -42,6 +43,7 @@ def main() -> None:
             f"--minutes must be more than 0 and finite, --mazes between 1 and {MOST_MAZES}, "
             f"--seed between 0 and {SEEDS - 1}."
         )
+    require_writable(options.json)
     clock = time.perf_counter()
     ours = load_agent(options.checkpoint)
     config = options.maze(ours.config.maze)

@@ -14,6 +14,7 @@ from nav_meta.errors import STOPPED, UserError, exit_on_user_error, say
 from nav_meta.experiments.page import figures_of
 from nav_meta.experiments.registry import EXPERIMENTS
 from nav_meta.experiments.reproduction import describe, plan, reproduce
+from nav_meta.files import require_writable
 from nav_meta.records import write_result
 
 
@@ -45,6 +46,7 @@ def main() -> int:
         raise UserError(f"--seeds must be between 1 and {SEEDS}, and --jobs at least 1.")
     if options.only == ():
         raise UserError("--only needs the names of experiments; leave it out for all of them.")
+    require_writable(options.json)
     clock = time.perf_counter()
     folder = options.out or Path("runs") / ("reproduce-quick" if options.quick else "reproduce")
     items = plan(options.only or tuple(EXPERIMENTS), options.seeds, quick=options.quick, parallel=options.jobs)

@@ -13,6 +13,7 @@ import tyro
 from nav_meta import ranks
 from nav_meta.config import PRESETS, RunConfig
 from nav_meta.errors import STOPPED, UserError, exit_on_user_error
+from nav_meta.files import require_writable
 from nav_meta.records import CONFIG, write_result
 from nav_meta.training import resumed_config, train
 
@@ -59,6 +60,7 @@ def main() -> int:
         raise UserError("with torchrun's --max-restarts, name the run's folder with --out: else it is not found again.")
     folder = options.resume or options.out or Path("runs") / f"{options.preset}-{time.strftime('%Y%m%d-%H%M%S')}"
     resume = options.resume is not None or (ranks.restarted() and (folder / CONFIG).exists())
+    require_writable(options.json)
     clock = time.perf_counter()
     with ranks.join(options.device):
         figures = train(

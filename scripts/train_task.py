@@ -23,6 +23,7 @@ from nav_meta.experiments.training import (
     stages_of,
     train_all,
 )
+from nav_meta.files import require_writable
 from nav_meta.records import write_result
 
 
@@ -65,6 +66,7 @@ def main() -> int:
         raise UserError("--seeds and --jobs must be at least 1.")
     if options.config.seed + options.seeds > SEEDS:
         raise UserError(f"--seed and --seeds must not lead beyond {SEEDS - 1}.")
+    require_writable(options.json)
     clock = time.perf_counter()
     folder = options.out or Path("runs") / f"{task}-{time.strftime('%Y%m%d-%H%M%S')}"
     steps = 0

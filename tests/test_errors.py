@@ -3,11 +3,12 @@ import os
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
 from nav_meta.errors import UserError, exit_on_user_error
-from nav_meta.files import write_atomically
+from nav_meta.files import require_writable, write_atomically
 
 
 def raiser(error):
@@ -95,6 +96,17 @@ def test_write_atomically_replaces_and_leaves_nothing_else(tmp_path):
     write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert os.listdir(path.parent) == ["file"]
+
+
+def test_what_cannot_be_written_is_told_before(tmp_path):
+    require_writable(None)
+    require_writable(tmp_path / "new folder" / "figures.json")
+    require_writable(Path("/dev/null"))
+    assert list((tmp_path / "new folder").iterdir()) == []
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "figures.json", Path("/proc/nothing/figures.json")):
+        with pytest.raises(UserError, match=f"cannot write {path}: "):
+            require_writable(path)
 
 
 def test_write_atomically_keeps_the_old_file_when_interrupted(tmp_path, monkeypatch):

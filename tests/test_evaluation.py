@@ -149,6 +149,13 @@ def test_metrics_against_hand_computation() -> None:
     assert figures["latency/first/low"] <= 20 <= figures["latency/first/high"]
 
 
+@pytest.mark.parametrize(("visits", "known"), [(3, 6), (1, 1)])
+def test_figures_need_later_visits_and_their_own_references(visits, known):
+    played, possible = np.full((4, visits), 8), np.full((4, known), 8)
+    with pytest.raises(ValueError, match="must be of the same mazes and visits, a first and later ones"):
+        evaluation.metrics(Visits(played, np.ones_like(played, np.bool_)), References(possible, np.full(4, 12)))
+
+
 def test_no_memory_can_be_scored_where_exploring_costs_nothing() -> None:
     latency = np.array([[8, 8], [9, 7]], np.int32)
     figures = evaluation.metrics(Visits(latency, np.ones((2, 2), np.bool_)), References(latency, latency[:, 1]))

@@ -109,6 +109,18 @@ def test_seeds_of_every_kind(seed):
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.parametrize("seed", [3.5, [3.5, 4], "ab", ["3", "4"]])
+def test_seeds_of_no_kind(seed):
+    with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+        MazeVectorEnv(2).reset(seed=seed)
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_unknown_options(make):
+    with pytest.raises(TypeError, match="rooms is no option of these mazes, which are: kind, rows, .*, render_mode"):
+        make("nav_meta/Maze-v0", rooms=5)
+
+
 def test_generators_are_those_of_single_environments():
     many = MazeVectorEnv(2)
     single = SyncVectorEnv([MazeEnv] * 2, autoreset_mode=AutoresetMode.SAME_STEP)

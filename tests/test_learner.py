@@ -152,7 +152,8 @@ def test_two_workers_make_the_step_of_one_where_an_answer_is_known_more_often_to
     config = RunConfig(
         maze=MazeConfig(rows=2, columns=2), agent=SMALL, height=16, width=16, workers=2, steps=10_000,
         learner=LearnerConfig(
-            environments=8, rollout=256, episode=256, minibatches=1, passes=1, hint=5.0, max_gradient_norm=1e9, bf16=False
+            environments=8, rollout=256, episode=256, minibatches=1, passes=1, hint=5.0, max_gradient_norm=1e9,
+            bf16=False,
         ),
     )  # fmt: skip
     learner = make_learner(config)

@@ -30,6 +30,11 @@ def test_plain_lines_are_few_and_say_all(clock, capsys):
     assert lines[7].startswith("step 10,000  100%")
 
 
+def test_a_last_update_beyond_the_end_is_all(clock, capsys):
+    progress.Progress(10_000).update(12_288, {})
+    assert capsys.readouterr().err == "step 12,288  100%\n"
+
+
 def test_speed_is_that_of_this_process_after_a_resume(clock, capsys):
     shown = progress.Progress(10_000)
     shown.update(9_000, {})

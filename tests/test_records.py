@@ -2,6 +2,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 from dataclasses import asdict
 
@@ -140,6 +141,10 @@ def test_a_new_run_never_overwrites_another(tmp_path, start):
     before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
     with pytest.raises(UserError, match="holds a run: continue it with --resume"):
         start(tmp_path, {"seed": 2})
+    start(tmp_path / "two words")
+    with pytest.raises(UserError, match="--resume '[^']*two words', or"):
+        start(tmp_path / "two words")
+    shutil.rmtree(tmp_path / "two words")
     assert before == {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)}
 
 
