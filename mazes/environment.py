@@ -19,6 +19,7 @@ from mazes.layout import (
     empty_batch,
     generate_batch,
     moved_goals,
+    require_array,
     require_bool,
     require_number,
 )
@@ -245,8 +246,14 @@ class MazeEnvironment:
             self._put(index)
 
     def time_step(self, out: np.ndarray | None = None) -> TimeStep:
-        """Return the present moment; the picture is drawn into `out` if given."""
+        """Return the present moment; the picture is drawn into `out` if given.
+
+        Raises:
+            ValueError: `out` is not contiguous uint8 [B, *observation_shape].
+        """
         height, width, _ = self.observation_shape
+        if out is not None:
+            require_array("out", out, np.uint8, self.batch, *self.observation_shape)
         return TimeStep(
             self._render(self.layouts, self.poses, height, width, out),
             self._prev_action.copy(),
@@ -298,7 +305,7 @@ class MazeEnvironment:
         """Continue exactly where `state` was taken.
 
         Raises:
-            ValueError: when it is the state of other mazes, or of another number of them.
+            ValueError: when it is the state of mazes of another size, or of another number of them.
         """
         check_shapes({name: getattr(self, name).shape for name in self.STATE}, state)
         for name in self.STATE:
@@ -392,6 +399,11 @@ def check_options(
     if shaping is not None:
         require_number("shaping", shaping, 0)
     require_number("coverage", coverage, 0)
+    require_phases(phases, batch)
+
+
+def require_phases(phases: np.ndarray | None, batch: int) -> None:
+    """Raise ValueError unless there is a whole number of steps for each of a batch, or None."""
     if phases is not None:
         phases = np.asarray(phases)
         if phases.shape != (batch,) or not np.issubdtype(phases.dtype, np.integer) or phases.min() < 0:

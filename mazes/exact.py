@@ -14,7 +14,7 @@ from numba import njit
 
 from mazes import look as looks
 from mazes import textures
-from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout
+from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout, require_array, require_each
 from mazes.rays import (
     EAST,
     NORTH,
@@ -57,16 +57,34 @@ class Camera(NamedTuple):
 
 
 def render(layouts: Layout, poses: np.ndarray, out: np.ndarray) -> None:
-    """Draw what the agent sees in each of B mazes with looks into uint8 [B, height, width, 3]."""
+    """Draw what the agent sees in each of B mazes with looks into uint8 [B, height, width, 3].
+
+    Raises:
+        ValueError: mazes have no looks; poses are not as many, or lie outside of them; `out` is no such array.
+    """
+    _require_looks(layouts, poses)
+    require_array("out", out, np.uint8, len(poses), None, None, 3)
     pyramids = textures.in_words(textures.load(variants=True))
     walls = np.empty(1, WALL_IN_VIEW)
     _render_batch(layouts.open, layouts.texture, layouts.goal, layouts.look, poses, pyramids, walls, out)
 
 
 def render_depth(layouts: Layout, poses: np.ndarray, out: np.ndarray) -> None:
-    """Write the depth at each pixel's centre, metres along the optical axis, into float32 [B, height, width]."""
+    """Write the depth at each pixel's centre, metres along the optical axis, into float32 [B, height, width].
+
+    Raises:
+        ValueError: as of `render`.
+    """
+    _require_looks(layouts, poses)
+    require_array("out", out, np.float32, len(poses), None, None)
     walls = np.empty(1, WALL_IN_VIEW)
     _depth_batch(layouts.open, layouts.texture, layouts.goal, layouts.look, poses, walls, out)
+
+
+def _require_looks(layouts: Layout, poses: np.ndarray) -> None:
+    require_each(layouts, poses=poses)
+    if not layouts.look.shape[1]:
+        raise ValueError("layouts must be of mazes with domain_rand: these have no looks")
 
 
 @njit(forceinline=True)

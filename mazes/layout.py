@@ -168,9 +168,9 @@ class Layout(NamedTuple):
 
 
 def require_each(layouts: Layout, **arrays: np.ndarray) -> None:
-    """Raise ValueError unless each array has a row for each maze, and poses have three numbers.
+    """Raise ValueError unless each array has a row for each maze, and `poses` lie in the mazes.
 
-    Kernels do not look where an array ends: with too few mazes they would read what is not there.
+    Kernels do not look where an array ends: what does not fit would be read from, or written to, other memory.
     """
     mazes = len(layouts.open)
     for name, array in arrays.items():
@@ -179,8 +179,43 @@ def require_each(layouts: Layout, **arrays: np.ndarray) -> None:
                 f"{name} must be {mazes}, one for each maze, not {len(array)}; the first maze n times is "
                 "Layout(*(field[np.zeros(n, int)] for field in layouts))"
             )
-        if name == "poses" and array.shape[-1] != 3:
-            raise ValueError(f"poses must be x, z and heading each, not of shape {list(array.shape)}")
+    poses = arrays.get("poses")
+    if poses is None:
+        return
+    if poses.dtype != np.float64 or poses.shape[-1] != 3:
+        raise ValueError(f"poses must be x, z and heading each, float64, not {poses.dtype} {list(poses.shape)}")
+    depth, width = ((side + 1) // 2 * PITCH - GAP for side in layouts.open.shape[1:])
+    x, z, heading = np.moveaxis(poses, -1, 0)
+    # Written so that what is not a number is refused as well.
+    if not ((x > 0) & (x < width) & (z > 0) & (z < depth) & np.isfinite(heading)).all():
+        raise ValueError(f"poses must lie in the mazes, x between 0 and {width} m and z between 0 and {depth} m")
+
+
+def require_array(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> None:
+    """Raise ValueError unless an array to write to is contiguous, of this type and shape; None: of any length."""
+    fits = len(shape) == array.ndim and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
+    if not fits or array.dtype != dtype or not array.flags.c_contiguous:
+        lengths = ", ".join("any" if side is None else str(side) for side in shape)
+        raise ValueError(
+            f"{name} must be contiguous {np.dtype(dtype)} [{lengths}], not {array.dtype} {list(array.shape)}"
+        )
+
+
+def require_actions(actions: np.ndarray, batch: int, count: int) -> np.ndarray:
+    """Return one action for each of a batch, int64 [batch]; raise ValueError unless there are such actions."""
+    actions = np.asarray(actions)
+    whole = actions.shape == (batch,) and np.issubdtype(actions.dtype, np.integer)
+    if not whole or actions.min(initial=0) < 0 or actions.max(initial=0) >= count:
+        raise ValueError(f"actions must be {batch} whole numbers between 0 and {count - 1}, not {actions}")
+    return actions.astype(np.int64, copy=False)  # of one type, else numba would compile once for each
+
+
+def require_seeds(seeds: np.ndarray) -> np.ndarray:
+    """Return maze seeds as uint64 [B]; raise ValueError unless they are whole numbers."""
+    seeds = np.asarray(seeds)
+    if seeds.ndim != 1 or not np.issubdtype(seeds.dtype, np.integer) or seeds.min(initial=0) < 0:
+        raise ValueError(f"seeds must be whole numbers of at least 0, one for each maze, not {seeds}")
+    return seeds.astype(np.uint64, copy=False)
 
 
 def require_size(config: MazeConfig, open_: np.ndarray) -> None:
@@ -217,7 +252,15 @@ def empty_batch(config: MazeConfig, batch: int) -> Layout:
 
 
 def write_batch(config: MazeConfig, seeds: np.ndarray, layouts: Layout) -> None:
-    """Write the mazes of seeds uint64 [B] into existing arrays."""
+    """Write the mazes of seeds uint64 [B] into existing arrays.
+
+    Raises:
+        ValueError: seeds are no whole numbers, or the arrays are of other mazes.
+    """
+    seeds = require_seeds(seeds)
+    require_each(layouts, seeds=seeds)
+    if layouts.start.shape[1:] != (config.rows, config.columns):
+        raise ValueError(f"layouts must be of {config.rows} x {config.columns} rooms, not {layouts.start.shape[1:]}")
     _write_batch(
         seeds,
         KINDS.index(config.kind),
@@ -236,6 +279,7 @@ def moved_goals(config: MazeConfig, seeds: np.ndarray) -> np.ndarray:
 
     In another room (arm, in the I-maze) than the goal that `generate_batch` writes, all others being equally likely.
     """
+    seeds = require_seeds(seeds)
     goals = np.empty((len(seeds), 3))
     _move_goals(seeds, config.kind == "imaze", config.rows, config.columns, goals)
     return goals

@@ -74,6 +74,9 @@ def write_fields(
         near: distance below which the goal counts as near, metres; None: that of the visits.
     """
     indices, near = np.asarray(indices, np.int64), config.near if near is None else near
+    require_each(layouts, fields=fields)
+    if len(indices) and not 0 <= indices.min() <= indices.max() < len(fields):
+        raise ValueError(f"indices must be between 0 and {len(fields) - 1}, not {indices}")
     _write_fields(layouts.open, layouts.goal, fields, indices, strides(config), *stride(config), near)
 
 
@@ -82,6 +85,8 @@ def look_up(config: MazeConfig, fields: np.ndarray, poses: np.ndarray) -> np.nda
 
     Bilinear in position over the grid points where the agent can be, linear in the heading, which may be any angle.
     """
+    if len(fields) != len(poses):
+        raise ValueError(f"poses must be {len(fields)}, one for each field, not {len(poses)}")
     steps = np.empty(len(poses), np.float32)
     _look_up(fields, poses, stride(config)[1], config.turn_step, steps)
     return steps
@@ -101,6 +106,7 @@ def progress(
         poses: float64 [B, 3].
         steps: those of `simulator.draw_steps` for the next action.
     """
+    require_each(layouts, fields=fields, poses=poses)
     nearer = np.empty((len(poses), len(ACTIONS)), np.float32)
     steps = usual_steps(config) if steps is None else steps
     spacing = stride(config)[1]

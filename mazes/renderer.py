@@ -26,7 +26,7 @@ import numpy as np
 from numba import njit
 
 from mazes import exact, textures
-from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout, require_each
+from mazes.layout import BOX_RADIUS, BOX_SIZE, Layout, require_array, require_each
 from mazes.prefetch import prefetch
 from mazes.rays import NORTH, SAMPLE_Y, SAMPLES, WALL_HEIGHT, WALL_IN_VIEW, WEST, cast, cast_box, describe, log2
 
@@ -76,11 +76,12 @@ def render(
         uint8 [B, height, width, 3].
 
     Raises:
-        ValueError: poses or pictures to write are not as many as mazes.
+        ValueError: poses are not as many as mazes, or lie outside of them; `out` is no such array.
     """
     if out is None:
         out = np.empty((len(poses), height, width, 3), np.uint8)
-    require_each(layouts, poses=poses, out=out)
+    require_each(layouts, poses=poses)
+    require_array("out", out, np.uint8, len(poses), None, None, 3)
     height, width = out.shape[1:3]
     if layouts.look.shape[1]:
         exact.render(layouts, poses, out)
@@ -154,7 +155,7 @@ def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: in
     """Return the depth at each pixel's centre, float32 [B, height, width], metres along the optical axis.
 
     Raises:
-        ValueError: poses are not as many as mazes.
+        ValueError: poses are not as many as mazes, or lie outside of them.
     """
     require_each(layouts, poses=poses)
     out = np.empty((len(poses), height, width), np.float32)

@@ -12,7 +12,19 @@ from numba import njit
 
 from mazes import look
 from mazes import seeds as rng
-from mazes.layout import AGENT_RADIUS, BOX_RADIUS, GAP, PITCH, ROOM, STEP_SIZES, Layout, MazeConfig, require_each
+from mazes.layout import (
+    AGENT_RADIUS,
+    BOX_RADIUS,
+    GAP,
+    PITCH,
+    ROOM,
+    STEP_SIZES,
+    Layout,
+    MazeConfig,
+    require_actions,
+    require_each,
+    require_seeds,
+)
 
 ACTIONS = ("turn left", "turn right", "forward")
 TURN_LEFT, TURN_RIGHT, FORWARD = range(3)
@@ -37,13 +49,11 @@ def step(
         ValueError: poses or actions are not as many as mazes, or there is no such action.
     """
     require_each(layouts, poses=poses)
-    actions = np.asarray(actions)
-    whole = actions.shape == (len(poses),) and np.issubdtype(actions.dtype, np.integer)
-    if not whole or actions.min(initial=0) < 0 or actions.max(initial=0) >= len(ACTIONS):
-        raise ValueError(f"actions must be {len(poses)} whole numbers between 0 and {len(ACTIONS) - 1}, not {actions}")
-    actions = actions.astype(np.int64, copy=False)  # of one type, else numba would compile once for each
+    actions = require_actions(actions, len(poses), len(ACTIONS))
     found = np.empty(len(poses), np.bool_)
     steps = usual_steps(config) if steps is None else steps
+    if len(steps) not in (1, len(poses)):
+        raise ValueError(f"steps must be 1 for all or {len(poses)}, one for each maze, not {len(steps)}")
     _step_batch(layouts.open, layouts.goal, poses, actions, steps, config.near, found)
     return found
 
@@ -58,6 +68,8 @@ def draw_steps(config: MazeConfig, seeds: np.ndarray, counts: np.ndarray) -> np.
     """
     if not config.domain_rand:
         return None
+    if len(counts) != len(seeds):
+        raise ValueError(f"counts must be {len(seeds)}, as many as seeds, not {len(counts)}")
     steps = np.empty((len(seeds), 3))
     look.draw_steps(seeds, counts, *STEP_SIZES[config.step_size], steps)
     return steps
@@ -78,6 +90,7 @@ def spawn(config: MazeConfig, layouts: Layout, seeds: np.ndarray, visits: np.nda
     Raises:
         ValueError: seeds or visits are not as many as mazes.
     """
+    seeds = require_seeds(seeds)
     require_each(layouts, seeds=seeds, visits=visits)
     if config.respawn == "same":
         visits = np.zeros_like(visits)

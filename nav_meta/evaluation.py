@@ -20,7 +20,7 @@ import torch
 
 from mazes import paths, reference, renderer, simulator
 from mazes.environment import MazeEnvironment, Renderer, TimeStep
-from mazes.layout import Layout, MazeConfig, generate_batch, moved_goals
+from mazes.layout import Layout, MazeConfig, generate_batch, moved_goals, require_seeds
 from mazes.seeds import split_seeds
 from models.agent import Agent
 from nav_meta.errors import UserError
@@ -190,6 +190,7 @@ def run_visits(
         cap: steps after which a visit is given up; None: `config.visit_cap`.
         render: what draws the pictures.
     """
+    seeds = require_seeds(seeds)
     parts = np.array_split(seeds, min(_PARTS, max(1, len(seeds) // 8)))
     abandoned = threading.Event()
 
@@ -377,7 +378,10 @@ def references(
     starts = _starts(config, layouts, seeds)
     oracle = [paths.oracle_steps(config, *visit) for visit in zip(layouts, starts, strict=True)]
     explorer = paths.explorer_steps(config, first, starts[0], config.visit_cap, width_over_height)
-    return References(np.stack(oracle, axis=1), explorer)
+    possible = References(np.stack(oracle, axis=1), explorer)
+    for array in possible:
+        array.flags.writeable = False  # it is handed out again
+    return possible
 
 
 def run_recogniser(

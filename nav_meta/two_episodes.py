@@ -61,7 +61,13 @@ def compare(
 
     Returns:
         `figures` of each, and for the published ones what is known of them.
+
+    Raises:
+        ValueError: something is taken away from a player, as from a control, for which this protocol has no room.
     """
+    for name, player in agents.items():
+        if player.goal_moves or player.maze or player.renderer:
+            raise ValueError(f"{name} must play in the protocol's own mazes: leave out goal_moves, maze and renderer")
     world, seeds = mazes_of(config), mazes.seeds
     walked = evaluation.run_random_walk(world, seeds, visits=2, seed=seed, cap=CAP)
     rows = {}

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from mazes.environment import Hints, TimeStep, none_ended
+from mazes.environment import Hints, TimeStep, none_ended, require_phases
+from mazes.layout import require_actions, require_array
 
 
 class EpisodicTask(ABC):
@@ -47,6 +48,7 @@ class EpisodicTask(ABC):
             seed: of all that is drawn.
             phases: int [B]: how many steps each first episode is taken to have run already, which staggers the ends.
         """
+        require_phases(phases, batch)
         self.batch = batch
         self.ended = none_ended(batch)  # for ever: there are no visits here
         self.actions = actions
@@ -97,7 +99,12 @@ class EpisodicTask(ABC):
         return over
 
     def step(self, actions: np.ndarray) -> None:
-        """Make one action int64 [B] in each episode."""
+        """Make one action int [B] in each episode.
+
+        Raises:
+            ValueError: there are not as many actions as episodes, or there is no such action.
+        """
+        actions = require_actions(actions, self.batch, self.actions)
         regret = self.regrets()[np.arange(self.batch), actions] if self._shaping else 0.0
         self._prev_reward[:] = self.pay(actions, self._generator())
         self._bonus[:] = -self._shaping * (regret + self._prev_reward)
@@ -106,10 +113,18 @@ class EpisodicTask(ABC):
         self._step += 1
 
     def time_step(self, out: np.ndarray | None = None) -> TimeStep:
-        """Return the present moment, its observation written to `out` if given."""
+        """Return the present moment, its observation written to `out` if given.
+
+        Raises:
+            ValueError: `out` is not contiguous [B, *observation_shape], uint8 for pictures and float32 for vectors.
+        """
+        shape, dtype = (
+            (self.batch, *self.observation_shape),
+            np.uint8 if len(self.observation_shape) == 3 else np.float32,
+        )
         if out is None:
-            picture = len(self.observation_shape) == 3
-            out = np.empty((self.batch, *self.observation_shape), np.uint8 if picture else np.float32)
+            out = np.empty(shape, dtype)
+        require_array("out", out, dtype, *shape)
         self.observe(out)
         return TimeStep(
             out,
@@ -130,7 +145,15 @@ class EpisodicTask(ABC):
         return {name: getattr(self, name).copy() for name in self._all_variables}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Continue exactly where `state` was taken."""
+        """Continue exactly where `state` was taken.
+
+        Raises:
+            ValueError: it is the state of other episodes, or of another number of them.
+        """
+        for name in self._all_variables:
+            own, saved = getattr(self, name).shape, state[name].shape
+            if saved != own:
+                raise ValueError(f"the saved state is of other episodes: {name} {list(saved)}, here {list(own)}")
         for name in self._all_variables:
             getattr(self, name)[:] = state[name]
 
