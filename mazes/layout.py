@@ -185,10 +185,16 @@ def require_each(layouts: Layout, **arrays: np.ndarray) -> None:
     if poses.dtype != np.float64 or poses.shape[-1] != 3:
         raise ValueError(f"poses must be x, z and heading each, float64, not {poses.dtype} {list(poses.shape)}")
     depth, width = ((side + 1) // 2 * PITCH - GAP for side in layouts.open.shape[1:])
-    x, z, heading = np.moveaxis(poses, -1, 0)
-    # Written so that what is not a number is refused as well.
-    if not ((x > 0) & (x < width) & (z > 0) & (z < depth) & np.isfinite(heading)).all():
+    if not _lie_within(poses.reshape(-1, 3), depth, width):
         raise ValueError(f"poses must lie in the mazes, x between 0 and {width} m and z between 0 and {depth} m")
+
+
+@njit(nogil=True, cache=True)
+def _lie_within(poses, depth, width):
+    for x, z, heading in poses:
+        if not (0 < x < width and 0 < z < depth and np.isfinite(heading)):  # so are numbers that are none
+            return False
+    return True
 
 
 def require_array(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> None:
@@ -204,7 +210,7 @@ def require_array(name: str, array: np.ndarray, dtype: type, *shape: int | None)
 def require_actions(actions: np.ndarray, batch: int, count: int) -> np.ndarray:
     """Return one action for each of a batch, int64 [batch]; raise ValueError unless there are such actions."""
     actions = np.asarray(actions)
-    whole = actions.shape == (batch,) and np.issubdtype(actions.dtype, np.integer)
+    whole = actions.shape == (batch,) and actions.dtype.kind in "iu"
     if not whole or actions.min(initial=0) < 0 or actions.max(initial=0) >= count:
         raise ValueError(f"actions must be {batch} whole numbers between 0 and {count - 1}, not {actions}")
     return actions.astype(np.int64, copy=False)  # of one type, else numba would compile once for each
@@ -213,7 +219,7 @@ def require_actions(actions: np.ndarray, batch: int, count: int) -> np.ndarray:
 def require_seeds(seeds: np.ndarray) -> np.ndarray:
     """Return maze seeds as uint64 [B]; raise ValueError unless they are whole numbers."""
     seeds = np.asarray(seeds)
-    if seeds.ndim != 1 or not np.issubdtype(seeds.dtype, np.integer) or seeds.min(initial=0) < 0:
+    if seeds.ndim != 1 or seeds.dtype.kind not in "iu" or seeds.min(initial=0) < 0:
         raise ValueError(f"seeds must be whole numbers of at least 0, one for each maze, not {seeds}")
     return seeds.astype(np.uint64, copy=False)
 
