@@ -9,7 +9,7 @@ from mazes.layout import KINDS, MazeConfig, generate_batch, moved_goals
 from nav_meta.tasks import Task
 from nav_meta.tasks.bandits import ARMS, Bandit, InformativeArm
 from nav_meta.tasks.harlow import Harlow, HarlowVector
-from nav_meta.tasks.mdp import TabularMDP
+from nav_meta.tasks.mdp import NEW, TabularMDP
 from nav_meta.tasks.recall import Recall
 from nav_meta.tasks.restless import RestlessBandit
 from nav_meta.tasks.two_step import Setting, TwoStep
@@ -307,3 +307,10 @@ def test_hints_know_what_the_next_bonus_will_be() -> None:
 def test_hints_are_for_learners() -> None:
     with pytest.raises(RuntimeError, match="give the environment a shaping"):
         MazeEnvironment(MazeConfig(), 2).hints()
+
+
+def test_an_episode_that_begins_at_a_phase_shows_nothing_done() -> None:
+    mdp = TabularMDP(4, phases=np.arange(4) * 3).time_step()
+    assert mdp.first.all() and not mdp.observation[:, NEW + 2 :].any()
+    arm = InformativeArm(4, phases=np.arange(4)).time_step()
+    np.testing.assert_allclose(arm.observation, np.eye(12)[[0] * 4] * np.arange(4)[:, None] / 5)
