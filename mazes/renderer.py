@@ -80,12 +80,12 @@ def render(
     """
     if out is None:
         out = np.empty((len(poses), height, width, 3), np.uint8)
-    require_each(layouts, poses=poses)
-    require_array("out", out, np.uint8, len(poses), None, None, 3)
-    height, width = out.shape[1:3]
     if layouts.look.shape[1]:
         exact.render(layouts, poses, out)
         return out
+    require_each(layouts, poses=poses)
+    require_array("out", out, np.uint8, len(poses), None, None, 3)
+    height, width = out.shape[1:3]
     walls = np.empty(SAMPLES * width, WALL_IN_VIEW)
     # Most mazes have the usual textures alone, which are read sooner.
     variants = bool(layouts.texture.max(initial=0) >= len(textures.TEXTURES))
@@ -157,11 +157,11 @@ def render_depth(layouts: Layout, poses: np.ndarray, height: int = 30, width: in
     Raises:
         ValueError: poses are not as many as mazes, or lie outside of them.
     """
-    require_each(layouts, poses=poses)
     out = np.empty((len(poses), height, width), np.float32)
     if layouts.look.shape[1]:
         exact.render_depth(layouts, poses, out)
         return out
+    require_each(layouts, poses=poses)
     walls = np.empty(1, WALL_IN_VIEW)
     _depth_batch(layouts.open, layouts.texture, layouts.goal, poses, walls, out)
     return out

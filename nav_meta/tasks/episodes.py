@@ -118,13 +118,12 @@ class EpisodicTask(ABC):
         Raises:
             ValueError: `out` is not contiguous [B, *observation_shape], uint8 for pictures and float32 for vectors.
         """
-        shape, dtype = (
-            (self.batch, *self.observation_shape),
-            np.uint8 if len(self.observation_shape) == 3 else np.float32,
-        )
+        shape = self.batch, *self.observation_shape
+        dtype = np.uint8 if len(shape) == 4 else np.float32
         if out is None:
             out = np.empty(shape, dtype)
-        require_array("out", out, dtype, *shape)
+        else:
+            require_array("out", out, dtype, *shape)
         self.observe(out)
         return TimeStep(
             out,
